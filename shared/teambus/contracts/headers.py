@@ -1,0 +1,24 @@
+"""Header names on the bus, and the CloudEvents headers of a message."""
+
+from datetime import UTC, datetime
+
+MSG_ID = "Nats-Msg-Id"
+EXPECTED_LAST_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
+BODY = "Teambus-Body"
+"""Set when the body is too large for a message: the object's name in the store of large bodies."""
+RUN_ID = "Teambus-Run-Id"
+"""Optional on a run request: names the run even when the body cannot be read."""
+ERROR_CODE = "Nats-Service-Error-Code"
+ERROR_DETAIL = "Nats-Service-Error"
+
+
+def cloud_event(id_: str, kind: str, source: str) -> dict[str, str]:
+    """The `ce-*` headers of CloudEvents 1.0, binary mode."""
+    return {
+        "ce-specversion": "1.0",
+        "ce-id": id_,
+        "ce-type": f"dev.teambus.{kind}",
+        "ce-source": source,
+        "ce-time": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        "ce-datacontenttype": "application/json",
+    }

@@ -1,0 +1,80 @@
+"""A run on the bus: the request, and the events that say what became of it."""
+
+from typing import Any
+
+import msgspec
+
+from teambus.contracts.ids import EventId, RunId, SessionId, TeamId, Tenant, digest
+from teambus.contracts.message import Message
+from teambus.contracts.output import TeamRunOutput
+
+
+class RunRequest(Message, frozen=True, kw_only=True, tag="run.request.v1"):
+    """Someone asks a team to do a piece of work.
+
+    The asker chooses `run_id`, so asking twice starts one run. The team and the tenant are what
+    the subject says. Without a `session_id` the run has a session of its own.
+    """
+
+    run_id: RunId
+    input: str
+    session_id: SessionId | None = None
+    user_id: str | None = None
+    session_state: dict[str, Any] | None = None
+    dependencies: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    add_history_to_context: bool | None = None
+    stream: bool = False
+
+
+class RunAccepted(Message, frozen=True, kw_only=True, tag="run.accepted.v1"):
+    """The gateway took responsibility for a submission that may be asked for again.
+
+    `request_digest` tells a repeat from another request under the same key.
+    """
+
+    event_id: EventId
+    tenant: Tenant
+    team_id: TeamId
+    run_id: RunId
+    session_id: SessionId
+    request_digest: str
+    accepted_at: float
+
+
+class RunCompleted(Message, frozen=True, kw_only=True, tag="run.completed.v1"):
+    """The one final word on a run. Hooks listen to this.
+
+    `output.status` is COMPLETED, ERROR or CANCELLED; `code` says which error, for programs.
+    `stored` is false when the run could not be written to the team's database.
+    """
+
+    event_id: EventId
+    tenant: Tenant
+    team_id: TeamId
+    run_id: RunId
+    session_id: SessionId
+    output: TeamRunOutput
+    completed_at: float
+    dependencies: dict[str, Any] | None = None
+    code: str | None = None
+    stored: bool = True
+
+
+class RunRefused(Message, frozen=True, kw_only=True, tag="run.refused.v1"):
+    """A request was turned away without touching the run of the same id."""
+
+    event_id: EventId
+    tenant: Tenant
+    team_id: TeamId
+    run_id: RunId
+    request_seq: int
+    code: str
+    detail: str
+
+
+def request_digest(request: RunRequest) -> str:
+    """What makes two requests the same: all of them but the run id, which is made from the key."""
+    fields = msgspec.to_builtins(request)
+    del fields["run_id"]
+    return digest(msgspec.json.encode(fields, order="sorted"))
