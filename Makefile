@@ -1,0 +1,71 @@
+# Works with GNU make 3.81 and later. Everything is installed into .venv, from the lock files, by hash.
+
+PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
+IS_FIT := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+FOUND = $(shell for p in $(PYTHONS); do "$$p" -c '$(IS_FIT)' >/dev/null 2>&1 && echo "$$p" && break; done)
+define NOT_FOUND
+
+none of "$(PYTHONS)" is Python 3.11 or newer with its venv module.
+Install it (Debian, Ubuntu: apt install python3-venv; macOS: brew install python@3.12)
+or name one: make setup PYTHON=/path/to/python3.12
+
+endef
+
+RUN := .venv/bin/python -P -m
+PIP := $(RUN) pip --disable-pip-version-check --quiet
+DISTRIBUTIONS := shared services/gateway services/team-runner services/hook-runner
+PROJECTS := $(DISTRIBUTIONS:=/pyproject.toml)
+FAST_TESTS := $(wildcard tests/unit tests/contract)
+
+UV ?= uv
+LOCK := UV_PYTHON_DOWNLOADS=never $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-package teambus --no-emit-package teambus-gateway --no-emit-package teambus-team-runner --no-emit-package teambus-hook-runner $(UV_ARGS)
+
+.PHONY: help setup demo run test check lint bench wheels lock
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: .venv/.runtime ## install teambus and its services into .venv
+
+demo: setup ## see a run and its background hook survive what kills others
+	@$(RUN) teambus demo
+
+run: setup ## serve the sample app on port 7777 (a scripted model answers unless OPENAI_API_KEY is set)
+	@$(RUN) teambus run
+
+test: lint ## check everything: lint, then all tests (PYTEST_ARGS="-k name")
+	@$(RUN) pytest $(PYTEST_ARGS)
+
+check: lint ## check what is quick to check: lint, unit and contract tests
+	@$(RUN) pytest $(FAST_TESTS) $(PYTEST_ARGS)
+
+lint: .venv/.tests ## check format, lint, types and layers
+	@$(RUN) ruff format --check --quiet .
+	@$(RUN) ruff check --quiet .
+	@$(RUN) mypy --no-error-summary
+	@.venv/bin/lint-imports --no-logo
+
+bench: .venv/.tests ## measure (BENCH_ARGS is passed on)
+	@.venv/bin/python tests/bench/bench.py $(BENCH_ARGS)
+
+wheels: setup ## build the four wheels into dist/
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist $(DISTRIBUTIONS:%=./%)
+
+lock: ## resolve the lock files again (UV_ARGS=--upgrade for newer versions); needs uv
+	@command -v $(UV) >/dev/null || { echo 'uv is not installed: get it with "pip install uv"' >&2; exit 1; }
+	@$(LOCK) --group machine -o requirements.lock
+	@$(LOCK) tests/requirements.in -c requirements.lock -o tests/requirements.lock
+	@for s in gateway team-runner hook-runner; do $(LOCK) services/$$s/pyproject.toml -c requirements.lock -o services/$$s/requirements.lock || exit 1; done
+
+.venv/bin/python:
+	@$(or $(FOUND),$(error $(NOT_FOUND))) -m venv --clear .venv
+
+.venv/.runtime: .venv/bin/python requirements.lock $(PROJECTS)
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation $(DISTRIBUTIONS:%=-e %)
+	@touch $@
+
+.venv/.tests: .venv/.runtime tests/requirements.lock
+	@$(PIP) install --require-hashes -r tests/requirements.lock
+	@touch $@
