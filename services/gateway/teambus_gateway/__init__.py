@@ -1,0 +1,1 @@
+"""HTTP in, run requests out; the completed event comes back as the reply."""

@@ -1,0 +1,1 @@
+"""Delivers run-completed events to hooks."""

@@ -1,0 +1,1 @@
+"""Takes run requests, runs teams, owns their sessions."""
