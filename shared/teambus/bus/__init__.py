@@ -1,0 +1,1 @@
+"""The bus: the only code that speaks to NATS."""

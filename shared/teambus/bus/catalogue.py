@@ -1,0 +1,59 @@
+"""The catalogue: one entry for each app, written by `provision`, read by gateways."""
+
+import msgspec
+
+from teambus.bus import reads
+from teambus.bus.connection import Bus
+from teambus.bus.errors import TopologyMismatch
+from teambus.bus.publish import Publication, publish
+from teambus.bus.topology import CATALOGUE, CATALOGUE_BUCKET
+from teambus.contracts.catalogue import AppDescription
+from teambus.contracts.ids import new_id
+from teambus.contracts.message import decode, encode
+
+_PREFIX = f"$KV.{CATALOGUE_BUCKET}."
+
+
+class _State(msgspec.Struct, frozen=True):
+    last_seq: int = 0
+    subjects: dict[str, int] = {}
+
+
+class _Info(msgspec.Struct, frozen=True):
+    state: _State = _State()
+
+
+async def put(bus: Bus, app: AppDescription) -> None:
+    await publish(bus, Publication(_PREFIX + app.id, encode(app), new_id()))
+
+
+async def revision(bus: Bus) -> int:
+    """A number that changes whenever the catalogue does."""
+    return (await _state(bus, b"")).last_seq
+
+
+async def read(bus: Bus) -> list[AppDescription]:
+    """Every app, by id."""
+    state = await _state(bus, msgspec.json.encode({"subjects_filter": f"{_PREFIX}>"}))
+    apps = []
+    for subject in sorted(state.subjects):
+        stored = await reads.last(bus, CATALOGUE, subject)
+        if stored is not None and stored.data:
+            apps.append(decode(AppDescription, stored.data))
+    return apps
+
+
+async def check_owners(bus: Bus, app: AppDescription) -> None:
+    """Raises `TopologyMismatch` when a team or hook of `app` belongs to another app."""
+    others = [other for other in await read(bus) if other.id != app.id]
+    teams = {team.id: other.id for other in others for team in other.teams}
+    hooks = {hook.name: other.id for other in others for hook in other.hooks}
+    taken = [f"team {t.id!r} (app {teams[t.id]!r})" for t in app.teams if t.id in teams]
+    taken += [f"hook {h.name!r} (app {hooks[h.name]!r})" for h in app.hooks if h.name in hooks]
+    if taken:
+        raise TopologyMismatch(f"already owned by another app: {', '.join(taken)}; rename them")
+
+
+async def _state(bus: Bus, query: bytes) -> _State:
+    reply = await reads.call(bus, f"$JS.API.STREAM.INFO.{CATALOGUE}", query)
+    return msgspec.json.decode(reply.data, type=_Info).state

@@ -1,0 +1,140 @@
+"""One connection to NATS, set up so that it outlives any outage and never fails silently."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import nats
+import nats.errors
+import structlog
+from nats.aio.client import Client
+
+from teambus.bus.errors import BusUnavailable
+
+log = structlog.get_logger(__name__)
+
+SERVER_FLOOR = (2, 11)
+
+
+@dataclass(frozen=True, slots=True)
+class BusSettings:
+    """Where the bus is and how long to wait for it."""
+
+    urls: tuple[str, ...]
+    name: str
+    credentials_file: str | None = None
+    connect_timeout_s: float = 10
+    request_timeout_s: float = 2
+    publish_patience_s: float = 20
+    ping_interval_s: float = 10
+    pending_bytes_max: int = 16 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Bus:
+    """An open connection. `closed` is set when it is gone for good: the process must end then."""
+
+    client: Client
+    settings: BusSettings
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+    reconnect_listeners: set[Callable[[], None]] = field(default_factory=set)
+    violation: str | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self.client.is_connected
+
+    @property
+    def message_bytes_max(self) -> int:
+        """The largest body a message carries; larger ones go to the store of large bodies."""
+        return max(int(self.client.max_payload) - 128 * 1024, int(self.client.max_payload) // 2)
+
+    async def barrier(self) -> None:
+        """Return once the server this client is connected to has seen everything sent so far."""
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        try:
+            await self.client.flush(timeout=max(1, int(self.settings.request_timeout_s)))
+        except (TimeoutError, nats.errors.Error) as error:
+            raise BusUnavailable(f"no answer to a ping: {error!r}") from error
+
+
+@asynccontextmanager
+async def connect(settings: BusSettings) -> AsyncIterator[Bus]:
+    """Connect within `connect_timeout_s` or raise `BusUnavailable`; reconnect for ever after."""
+    bus = Bus(Client(), settings)
+    try:
+        async with asyncio.timeout(settings.connect_timeout_s):
+            await bus.client.connect(**_options(bus))
+    except (TimeoutError, OSError, nats.errors.Error) as error:
+        await bus.client.close()
+        raise BusUnavailable(
+            f"cannot reach NATS at {', '.join(settings.urls)}: {str(error) or 'no answer'}; "
+            "is nats-server running there, and is NATS_URL right?"
+        ) from error
+    try:
+        check_version(bus.client.connected_server_version)
+        yield bus
+    finally:
+        await _close(bus)
+
+
+def check_version(version: object) -> None:
+    major, minor = int(getattr(version, "major", 0)), int(getattr(version, "minor", 0))
+    if (major, minor) < SERVER_FLOOR:
+        raise BusUnavailable(
+            f"nats-server {major}.{minor} is too old; teambus needs 2.11 or newer "
+            "(older ones lack per-message reads it decides by)"
+        )
+
+
+def _options(bus: Bus) -> dict[str, Any]:
+    settings = bus.settings
+
+    async def on_error(error: Exception) -> None:
+        # The read loop dies silently when this raises, so it only notes.
+        if "permissions violation" in str(error).lower():
+            bus.violation = str(error)
+            log.error("not permitted on the bus", error=str(error))
+        else:
+            log.warning("bus error", error=repr(error))
+
+    async def on_disconnect() -> None:
+        log.warning("bus connection lost")
+
+    async def on_reconnect() -> None:
+        log.info("bus connection restored")
+        for listener in tuple(bus.reconnect_listeners):
+            listener()
+
+    async def on_close() -> None:
+        bus.closed.set()
+
+    return {
+        "servers": list(settings.urls),
+        "name": settings.name,
+        "user_credentials": settings.credentials_file,
+        "inbox_prefix": f"_INBOX.{settings.name}",
+        "connect_timeout": max(1, int(settings.request_timeout_s)),
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 0.2,
+        "ping_interval": settings.ping_interval_s,
+        "max_outstanding_pings": 2,
+        "pending_size": settings.pending_bytes_max,
+        "error_cb": on_error,
+        "disconnected_cb": on_disconnect,
+        "reconnected_cb": on_reconnect,
+        "closed_cb": on_close,
+    }
+
+
+async def _close(bus: Bus) -> None:
+    """Send what is pending, then close. `drain` is not used: it hangs on pull subscriptions."""
+    if bus.client.is_connected:
+        try:
+            await bus.barrier()
+        except BusUnavailable as error:
+            log.warning("closing without a last flush", error=str(error))
+    await bus.client.close()

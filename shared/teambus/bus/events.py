@@ -1,0 +1,95 @@
+"""Writing the durable facts of a run. Each can be written again: the first stays."""
+
+from typing import TypeVar
+
+from teambus.bus import reads
+from teambus.bus.bodies import Bodies
+from teambus.bus.connection import Bus
+from teambus.bus.errors import WrongLastSequence
+from teambus.bus.publish import Publication, publish
+from teambus.bus.topology import DEAD, EVENTS, HOOKS
+from teambus.contracts import headers as names
+from teambus.contracts import subjects
+from teambus.contracts.hook import DeadLetter, HookOutcome
+from teambus.contracts.ids import RunId, TeamId, Tenant
+from teambus.contracts.message import Message, decode, encode
+from teambus.contracts.run import RunAccepted, RunCompleted, RunRefused
+
+M = TypeVar("M", bound=Message)
+
+
+class Events:
+    """The events, hook outcomes and dead letters on the bus."""
+
+    def __init__(self, bus: Bus, bodies: Bodies, *, source: str) -> None:
+        self._bus = bus
+        self._bodies = bodies
+        self._source = source
+
+    async def accept(self, event: RunAccepted) -> RunAccepted:
+        """Write the acceptance, or return the one that was there first."""
+        subject = subjects.event(event.tenant, event.team_id, event.run_id, "accepted")
+        if await self._first(subject, event.event_id, event):
+            return event
+        stored = await self._last(EVENTS, subject, RunAccepted)
+        return stored or event
+
+    async def accepted(self, tenant: Tenant, team: TeamId, run: RunId) -> RunAccepted | None:
+        return await self._last(EVENTS, subjects.event(tenant, team, run, "accepted"), RunAccepted)
+
+    async def complete(self, event: RunCompleted) -> bool:
+        """Write the final word; False when it was already there (then that one stands)."""
+        subject = subjects.event(event.tenant, event.team_id, event.run_id, "completed")
+        return await self._first(subject, event.event_id, event)
+
+    async def completed(self, tenant: Tenant, team: TeamId, run: RunId) -> RunCompleted | None:
+        """The final word on a run, as the stream's leader knows it."""
+        return await self._last(
+            EVENTS, subjects.event(tenant, team, run, "completed"), RunCompleted
+        )
+
+    async def is_completed(self, tenant: Tenant, team: TeamId, run: RunId) -> bool:
+        subject = subjects.event(tenant, team, run, "completed")
+        return await reads.last(self._bus, EVENTS, subject) is not None
+
+    async def refuse(self, event: RunRefused) -> None:
+        subject = subjects.event(event.tenant, event.team_id, event.run_id, "refused")
+        await self._put(subject, event.event_id, event)
+
+    async def outcome(self, tenant: Tenant, run: RunId, hook: str) -> HookOutcome | None:
+        return await self._last(HOOKS, subjects.hook(tenant, run, hook), HookOutcome)
+
+    async def note_outcome(self, outcome: HookOutcome) -> None:
+        """Write how a delivery stands after an attempt; the same attempt twice is one."""
+        subject = subjects.hook(outcome.tenant, outcome.run_id, outcome.hook)
+        msg_id = f"{outcome.delivery_id}:{outcome.state}:{outcome.attempt}"
+        await self._put(subject, msg_id, outcome)
+
+    async def bury(self, letter: DeadLetter) -> bool:
+        """Write a dead letter; False when it was already there."""
+        subject = subjects.dead(letter.tenant, letter.about, letter.name, letter.id)
+        return await self._first(subject, f"dead:{letter.id}", letter)
+
+    async def dead_letter(self, subject: str) -> DeadLetter | None:
+        return await self._last(DEAD, subject, DeadLetter)
+
+    async def _first(self, subject: str, msg_id: str, event: Message) -> bool:
+        """Publish only if the subject is empty; a repeat of one's own unanswered try counts."""
+        try:
+            await self._put(subject, msg_id, event, after=0)
+        except WrongLastSequence:
+            return False
+        return True
+
+    async def _put(
+        self, subject: str, msg_id: str, event: Message, *, after: int | None = None
+    ) -> None:
+        data, headers = await self._bodies.fit(encode(event), owner=subject.split(".")[4])
+        headers |= names.cloud_event(msg_id, str(type(event).__struct_config__.tag), self._source)
+        await publish(self._bus, Publication(subject, data, msg_id, after, headers))
+
+    async def _last(self, stream: str, subject: str, kind: type[M]) -> M | None:
+        stored = await reads.last(self._bus, stream, subject)
+        if stored is None:
+            return None
+        return decode(kind, await self._bodies.load(stored.data, stored.headers))

@@ -1,0 +1,138 @@
+"""The journal of one leg of a run: appended by one holder, in groups, by compare-and-set.
+
+Whoever appended last holds the run. An append that another holder's record refuses raises
+`Fenced`, and so does everything after it: a fenced holder writes nothing more.
+"""
+
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass
+
+from teambus.bus import reads
+from teambus.bus.bodies import Bodies
+from teambus.bus.connection import Bus
+from teambus.bus.errors import WrongLastSequence
+from teambus.bus.publish import Publication, publish
+from teambus.bus.topology import JOURNAL
+from teambus.contracts.journal import JournalEntry, Record
+from teambus.contracts.message import decode, encode
+
+
+class Fenced(Exception):
+    """another runner holds the run"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The last entry of a journal; sequence 0 and no nonce when it is empty."""
+
+    seq: int = 0
+    nonce: str | None = None
+
+
+async def read_tail(bus: Bus, subject: str) -> Tail:
+    found = await reads.last(bus, JOURNAL, subject)
+    if found is None:
+        return Tail()
+    return Tail(found.seq, found.headers.get("Nats-Msg-Id"))
+
+
+async def read_entries(
+    bus: Bus, bodies: Bodies, subject: str, tail: Tail, *, entries_max: int
+) -> list[JournalEntry]:
+    """Every entry up to `tail`, oldest first."""
+    if tail.seq == 0:
+        return []
+    stored = reads.history(bus, JOURNAL, subject, until=tail.seq, messages_max=entries_max)
+    return [decode(JournalEntry, await bodies.load(m.data, m.headers)) async for m in stored]
+
+
+class Journal:
+    """The appending end. Records added while an append is in flight share the next one."""
+
+    def __init__(self, bus: Bus, bodies: Bodies, subject: str, *, run_id: str, tail: Tail) -> None:
+        self.attempt = uuid.uuid4().hex
+        self._bus = bus
+        self._bodies = bodies
+        self._subject = subject
+        self._run_id = run_id
+        self._seq = tail.seq
+        self._n = 0
+        self._waiting: list[Record] = []
+        self._appending: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
+        self._proven_at = 0.0
+
+    def add(self, record: Record) -> None:
+        """Note a record; `settled` says when it is durable."""
+        self._raise_failure()
+        self._waiting.append(record)
+        if self._appending is None:
+            self._appending = asyncio.create_task(self._append_all(), name="journal append")
+
+    async def append(self, record: Record) -> None:
+        """Note a record and return once it is durable; raises `Fenced` when the run was lost."""
+        self.add(record)
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Return once everything added so far is durable."""
+        while self._appending is not None:
+            await asyncio.shield(self._appending)
+        self._raise_failure()
+
+    async def prove(self, fresh_s: float) -> None:
+        """Return only if this holder held the run at most `fresh_s` ago; else raise `Fenced`.
+
+        Every durable append is a proof; without a fresh one the tail is read from the leader.
+        """
+        await self.settled()
+        if time.monotonic() - self._proven_at <= fresh_s:
+            return
+        asked_at = time.monotonic()
+        tail = await read_tail(self._bus, self._subject)
+        await self.settled()
+        if tail.seq > self._seq:
+            self._failure = Fenced(f"{self._subject}: the tail is {tail.seq}, not {self._seq}")
+        self._raise_failure()
+        self._proven_at = asked_at
+
+    async def close(self) -> None:
+        """Wait for an append in flight; its outcome no longer matters."""
+        if self._appending is not None:
+            await asyncio.gather(self._appending, return_exceptions=True)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def _append_all(self) -> None:
+        try:
+            while self._waiting:
+                records, self._waiting = self._waiting, []
+                await self._append_entry(records)
+        except Exception as error:  # noqa: BLE001 - kept for whoever waits, who raises it
+            self._failure = error
+        finally:
+            self._appending = None
+
+    async def _append_entry(self, records: list[Record]) -> None:
+        nonce = f"{self.attempt}-{self._n}"
+        entry = JournalEntry(nonce=nonce, attempt=self.attempt, n=self._n, records=records)
+        data, headers = await self._bodies.fit(encode(entry), owner=self._run_id)
+        asked_at = time.monotonic()
+        message = Publication(self._subject, data, nonce, after=self._seq, headers=headers)
+        self._seq = await self._publish(message)
+        self._n += 1
+        self._proven_at = asked_at
+
+    async def _publish(self, message: Publication) -> int:
+        try:
+            return (await publish(self._bus, message)).seq
+        except WrongLastSequence as refusal:
+            # An earlier try may have been stored with its answer lost: then the tail is ours.
+            tail = await read_tail(self._bus, self._subject)
+            if tail.nonce == message.msg_id:
+                return tail.seq
+            raise Fenced(f"{self._subject}: {refusal}") from refusal

@@ -1,0 +1,122 @@
+"""Reading single messages of a stream, from its leader where a decision hangs on it."""
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import nats.errors
+from nats.aio.msg import Msg
+
+from teambus.bus.connection import Bus
+from teambus.bus.errors import BusRefused, BusUnavailable
+from teambus.bus.publish import UNANSWERED, ApiError
+
+NOT_FOUND = 404
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message as a stream holds it."""
+
+    subject: str
+    seq: int
+    data: bytes
+    headers: dict[str, str]
+
+
+class _Message(msgspec.Struct, frozen=True):
+    subject: str
+    seq: int
+    data: str = ""
+    hdrs: str = ""
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    message: _Message | None = None
+    error: ApiError | None = None
+
+
+_answer = msgspec.json.Decoder(_Answer)
+
+
+async def last(bus: Bus, stream: str, subject: str) -> Stored | None:
+    """The last message of a subject, as the stream's leader knows it."""
+    return await _leader_read(bus, stream, {"last_by_subj": subject})
+
+
+async def at(bus: Bus, stream: str, seq: int) -> Stored | None:
+    """The message with this sequence, as the stream's leader knows it."""
+    return await _leader_read(bus, stream, {"seq": seq})
+
+
+async def history(
+    bus: Bus, stream: str, subject: str, *, until: int, messages_max: int
+) -> AsyncIterator[Stored]:
+    """Every message of a subject up to the sequence `until`, oldest first, from the leader."""
+    seq = 1
+    for _ in range(messages_max):
+        found = await _leader_read(bus, stream, {"seq": seq, "next_by_subj": subject})
+        if found is None or found.seq > until:
+            return
+        yield found
+        if found.seq == until:
+            return
+        seq = found.seq + 1
+    raise BusRefused(f"{subject} has more than {messages_max} messages", 0)
+
+
+async def last_nearby(bus: Bus, stream: str, subject: str) -> Stored | None:
+    """The last message of a subject from any replica: may miss the newest, never invents.
+
+    For waiting only, where it is asked again.
+    """
+    reply = await call(bus, f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
+    headers = dict(reply.headers or {})
+    if headers.get("Status") == str(NOT_FOUND):
+        return None
+    if "Status" in headers:
+        raise BusUnavailable(f"{stream}: {headers.get('Description', headers['Status'])}")
+    return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), reply.data, headers)
+
+
+async def call(bus: Bus, subject: str, data: bytes, *, patience_s: float | None = None) -> Msg:
+    """Ask the server's API, again if it does not answer, for `patience_s` seconds at most."""
+    limit_s = bus.settings.publish_patience_s if patience_s is None else patience_s
+    deadline = time.monotonic() + limit_s
+    while True:
+        try:
+            return await bus.client.request(subject, data, timeout=bus.settings.request_timeout_s)
+        except UNANSWERED as error:
+            if time.monotonic() >= deadline:
+                raise BusUnavailable(f"{subject}: no answer within {limit_s:g} s") from error
+        except nats.errors.ConnectionClosedError as error:
+            raise BusUnavailable("the connection to the bus is closed") from error
+        await asyncio.sleep(0.1)
+
+
+async def _leader_read(bus: Bus, stream: str, query: dict[str, Any]) -> Stored | None:
+    reply = await call(bus, f"$JS.API.STREAM.MSG.GET.{stream}", msgspec.json.encode(query))
+    answer = _answer.decode(reply.data)
+    if answer.error is not None:
+        if answer.error.code == NOT_FOUND and answer.error.err_code != 10059:
+            return None
+        raise BusRefused(f"{stream}: {answer.error.description}", answer.error.err_code)
+    assert answer.message is not None, reply.data
+    found = answer.message
+    return Stored(
+        found.subject,
+        found.seq,
+        base64.b64decode(found.data),
+        _headers(base64.b64decode(found.hdrs)),
+    )
+
+
+def _headers(block: bytes) -> dict[str, str]:
+    """The header lines of a stored message; the first line is the protocol's version."""
+    lines = block.decode("utf-8", "replace").split("\r\n")[1:]
+    pairs = (line.partition(":") for line in lines if line)
+    return {name.strip(): value.strip() for name, _, value in pairs}

@@ -1,0 +1,43 @@
+"""Submitting run requests."""
+
+from dataclasses import dataclass
+
+from teambus.bus import reads
+from teambus.bus.bodies import Bodies
+from teambus.bus.connection import Bus
+from teambus.bus.publish import Publication, publish
+from teambus.bus.topology import REQUESTS
+from teambus.contracts import headers as names
+from teambus.contracts import subjects
+from teambus.contracts.ids import TeamId, Tenant
+from teambus.contracts.message import encode
+from teambus.contracts.run import RunRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """The queue of run requests, from the asking side."""
+
+    bus: Bus
+    bodies: Bodies
+    source: str
+
+    async def submit(self, tenant: Tenant, team_id: TeamId, request: RunRequest) -> int:
+        """Publish a run request and return its sequence. Doing it again starts nothing new.
+
+        Raises `QuotaExceeded`, `StreamFull` or, the outcome unknown, `BusUnavailable`.
+        """
+        data, headers = await self.bodies.fit(encode(request), owner=request.run_id)
+        headers |= names.cloud_event(request.run_id, "run.requested.v1", self.source)
+        headers[names.RUN_ID] = request.run_id
+        message = Publication(
+            subjects.request(tenant, team_id),
+            data,
+            f"{tenant}:{team_id}:{request.run_id}",
+            headers=headers,
+        )
+        return (await publish(self.bus, message)).seq
+
+    async def is_stored(self, seq: int) -> bool:
+        """Whether the request with this sequence is still in the queue, by its leader."""
+        return await reads.at(self.bus, REQUESTS, seq) is not None

@@ -1,0 +1,45 @@
+"""Session records: read and replaced by compare-and-set."""
+
+from dataclasses import dataclass
+
+from teambus.bus import reads
+from teambus.bus.connection import Bus
+from teambus.bus.errors import WrongLastSequence
+from teambus.bus.publish import Publication, publish
+from teambus.bus.topology import SESSIONS
+from teambus.contracts import subjects
+from teambus.contracts.ids import SessionId, Tenant, new_id
+from teambus.contracts.message import decode, encode
+from teambus.contracts.session import SessionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A session record and where it stood when it was read (0 = never written)."""
+
+    record: SessionRecord
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """The session records on the bus."""
+
+    bus: Bus
+
+    async def read(self, tenant: Tenant, session_id: SessionId) -> Seen:
+        stored = await reads.last(self.bus, SESSIONS, subjects.session(tenant, session_id))
+        if stored is None:
+            return Seen(SessionRecord(tenant=tenant, session_id=session_id), 0)
+        return Seen(decode(SessionRecord, stored.data), stored.seq)
+
+    async def replace(self, seen: Seen, record: SessionRecord) -> bool:
+        """Write `record` if nobody wrote since `seen`; False means read again and decide anew."""
+        subject = subjects.session(record.tenant, record.session_id)
+        nonce = new_id()
+        try:
+            await publish(self.bus, Publication(subject, encode(record), nonce, after=seen.seq))
+        except WrongLastSequence:
+            tail = await reads.last(self.bus, SESSIONS, subject)
+            return tail is not None and tail.headers.get("Nats-Msg-Id") == nonce
+        return True

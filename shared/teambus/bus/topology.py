@@ -1,0 +1,177 @@
+"""Every stream and consumer, described once. `provision` applies it, services verify it."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from teambus.contracts.catalogue import AppDescription, HookDescription
+from teambus.contracts.ids import digest
+from teambus.contracts.subjects import ROOT, STANDARD_LANE
+
+REQUESTS = "TEAMBUS_REQUESTS"
+EVENTS = "TEAMBUS_EVENTS"
+JOURNAL = "TEAMBUS_JOURNAL"
+SESSIONS = "TEAMBUS_SESSIONS"
+HOOKS = "TEAMBUS_HOOKS"
+DEAD = "TEAMBUS_DEAD"
+CATALOGUE_BUCKET = "teambus_catalogue"
+CATALOGUE = f"KV_{CATALOGUE_BUCKET}"
+BODIES_BUCKET = "teambus_bodies"
+BODIES = f"OBJ_{BODIES_BUCKET}"
+
+FINGERPRINT = "teambus.topology"
+DAY_S = 24 * 3600
+CONSUMERS_MAX = 10_000
+ACK_PENDING_MAX = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class TopologySettings:
+    """What an operator chooses; the defaults suit one machine."""
+
+    replicas: int = 1
+    ack_wait_s: float = 30
+    duplicate_window_s: float = 600
+    retention_s: float = 14 * DAY_S
+    dead_retention_s: float = 90 * DAY_S
+    requests_per_team_max: int = 10_000
+    requests_bytes_max: int = 4 * 1024**3
+    events_bytes_max: int = 8 * 1024**3
+    journal_bytes_max: int = 8 * 1024**3
+    bodies_bytes_max: int = 8 * 1024**3
+    small_bytes_max: int = 1024**3
+
+
+def streams(settings: TopologySettings) -> list[dict[str, Any]]:
+    """The full document of every stream."""
+    kept = {"max_age": _ns(settings.retention_s)}
+    return [
+        _stream(
+            settings,
+            REQUESTS,
+            f"{ROOT}.request.*.*.*",
+            retention="workqueue",
+            max_msgs_per_subject=settings.requests_per_team_max,
+            discard_new_per_subject=True,
+            max_bytes=settings.requests_bytes_max,
+        ),
+        _stream(
+            settings,
+            EVENTS,
+            f"{ROOT}.event.*.*.*.*",
+            max_bytes=settings.events_bytes_max,
+            republish={
+                "src": f"{ROOT}.event.*.*.*.*",
+                "dest": f"{ROOT}.live.{{{{wildcard(1)}}}}.{{{{wildcard(3)}}}}.{{{{wildcard(4)}}}}",
+            },
+            **kept,
+        ),
+        _stream(
+            settings, JOURNAL, f"{ROOT}.journal.*.*.*", max_bytes=settings.journal_bytes_max, **kept
+        ),
+        _stream(
+            settings,
+            SESSIONS,
+            f"{ROOT}.session.*.*",
+            max_msgs_per_subject=1,
+            max_bytes=settings.small_bytes_max,
+            republish={"src": f"{ROOT}.session.>", "dest": f"{ROOT}.open.>"},
+        ),
+        _stream(settings, HOOKS, f"{ROOT}.hook.*.*.*", max_bytes=settings.small_bytes_max, **kept),
+        _stream(
+            settings,
+            DEAD,
+            f"{ROOT}.dead.*.*.*.*",
+            max_bytes=settings.small_bytes_max,
+            max_age=_ns(settings.dead_retention_s),
+        ),
+        _stream(
+            settings,
+            CATALOGUE,
+            f"$KV.{CATALOGUE_BUCKET}.>",
+            max_msgs_per_subject=1,
+            max_bytes=settings.small_bytes_max,
+            **_STORE,
+        ),
+        _stream(
+            settings,
+            BODIES,
+            f"$O.{BODIES_BUCKET}.C.>",
+            f"$O.{BODIES_BUCKET}.M.>",
+            max_bytes=settings.bodies_bytes_max,
+            max_age=_ns(max(settings.retention_s, settings.dead_retention_s) + DAY_S),
+            **_STORE,
+        ),
+    ]
+
+
+def pool_consumer(app: AppDescription, settings: TopologySettings) -> dict[str, Any]:
+    """The one consumer that all runners of an app pull from."""
+    subjects = [f"{ROOT}.request.*.{team.id}.{STANDARD_LANE}" for team in app.teams]
+    return _consumer(pool_name(app.id), subjects, settings, policy="all")
+
+
+def hook_consumer(hook: HookDescription, settings: TopologySettings) -> dict[str, Any]:
+    """A hook's own consumer: its own place in the events, its own retries."""
+    subjects = [f"{ROOT}.event.*.{team}.*.completed" for team in hook.teams]
+    return _consumer(hook_consumer_name(hook), subjects, settings, policy=hook.replay)
+
+
+def pool_name(app_id: str) -> str:
+    return f"pool_{app_id}"
+
+
+def hook_consumer_name(hook: HookDescription) -> str:
+    return f"hook_{digest(f'{hook.app}/{hook.name}'.encode(), 26)}"
+
+
+def fingerprint(document: dict[str, Any]) -> str:
+    return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
+
+
+_STORE: dict[str, Any] = {"allow_rollup_hdrs": True, "deny_delete": True}
+
+
+def _stream(
+    settings: TopologySettings, name: str, *subjects: str, **options: Any
+) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "name": name,
+        "subjects": list(subjects),
+        "retention": "limits",
+        "storage": "file",
+        "discard": "new",
+        "num_replicas": settings.replicas,
+        "duplicate_window": _ns(settings.duplicate_window_s),
+        "max_consumers": CONSUMERS_MAX,
+        "max_msg_size": -1,
+        "max_msgs": -1,
+        "max_age": 0,
+        "allow_direct": True,
+        **options,
+    }
+    return {**document, "metadata": {FINGERPRINT: fingerprint(document)}}
+
+
+def _consumer(
+    name: str, subjects: list[str], settings: TopologySettings, *, policy: str
+) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "durable_name": name,
+        "name": name,
+        "deliver_policy": policy,
+        "ack_policy": "explicit",
+        "ack_wait": _ns(settings.ack_wait_s),
+        "max_deliver": -1,
+        "max_ack_pending": ACK_PENDING_MAX,
+        "max_waiting": 512,
+        "filter_subjects": subjects,
+        "replay_policy": "instant",
+    }
+    return {**document, "metadata": {FINGERPRINT: fingerprint(document)}}
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * 1e9)

@@ -1,0 +1,1 @@
+"""How a service lives: settings, logging, signals, drain, hands, health."""

@@ -1,0 +1,54 @@
+"""Reading settings from the environment: every mistake at once, in words an operator can act on."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import msgspec
+
+S = TypeVar("S")
+
+
+class SettingsError(ValueError):
+    """one line for each setting that is missing or wrong"""
+
+
+def read_settings(kind: type[S], prefix: str, environment: Mapping[str, str]) -> S:
+    """Build the dataclass `kind` from variables named `<PREFIX>_<FIELD>`.
+
+    A field's metadata may name its variable in full (`variable`), for those shared by services.
+    """
+    assert dataclasses.is_dataclass(kind), kind
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    mistakes: list[str] = []
+    for field in dataclasses.fields(kind):
+        variable = field.metadata.get("variable", f"{prefix}_{field.name}".upper())
+        text = environment.get(variable)
+        if text is None or text == "":
+            if _required(field):
+                mistakes.append(f"{variable} is not set")
+            continue
+        try:
+            values[field.name] = convert(text, hints[field.name])
+        except msgspec.ValidationError as error:
+            mistakes.append(f"{variable}={text!r}: {error}")
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return kind(**values)
+
+
+def convert(text: str, kind: Any) -> Any:
+    if kind == tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if kind in (Path, Path | None):
+        return Path(text)
+    if kind is bool:
+        return msgspec.convert(text.strip().lower() in ("1", "true", "yes", "on"), bool)
+    return msgspec.convert(text, kind, strict=False)
+
+
+def _required(field: "dataclasses.Field[Any]") -> bool:
+    missing = dataclasses.MISSING
+    return field.default is missing and field.default_factory is missing
