@@ -1,0 +1,1 @@
+"""What users write against: declarations, without bus, web framework or model client."""

@@ -1,0 +1,50 @@
+"""What tells a hook or a tool where it is: the run's context, its session, its delivery."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from teambus.contracts.output import TeamRunOutput
+
+
+@dataclass(slots=True, kw_only=True)
+class RunContext:
+    """The run a hook or tool is called in. Changes to `session_state` inside a run are kept."""
+
+    run_id: str
+    session_id: str
+    user_id: str | None = None
+    session_state: dict[str, Any] | None = None
+    dependencies: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """A stored session with its runs, oldest first. Times are whole seconds since 1970."""
+
+    session_id: str
+    team_id: str | None = None
+    user_id: str | None = None
+    session_state: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    session_name: str | None = None
+    created_at: int | None = None
+    updated_at: int | None = None
+    runs: list[TeamRunOutput] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One try of telling one background hook of one run.
+
+    `id` stays the same through retries, redrive and replay; `attempt` counts from 1.
+    """
+
+    id: str
+    attempt: int
+    hook: str
+
+    @property
+    def idempotency_key(self) -> str:
+        """What to give to a system that must not act twice on this delivery."""
+        return self.id
