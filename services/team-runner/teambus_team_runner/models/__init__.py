@@ -1,0 +1,1 @@
+"""Models: all that knows a model client. Its seam to the engine is `port`."""

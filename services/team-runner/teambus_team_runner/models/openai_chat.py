@@ -1,0 +1,90 @@
+"""Chat models over OpenAI's API: tries, waits and their limits."""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import structlog
+
+from teambus.contracts.journal import ModelAnswer
+from teambus_team_runner.models.clients import Account, Client, Clients
+from teambus_team_runner.models.failures import TRY_FAILURES, Failure, failure_of, out_of_time
+from teambus_team_runner.models.limits import ModelLimits
+from teambus_team_runner.models.port import BeforeTry, ModelRequest
+from teambus_team_runner.models.wire import decode_answer, encode_request
+
+log = structlog.get_logger()
+
+ROLES: Mapping[str, str] = {"system": "developer"}
+
+
+@dataclass(frozen=True, slots=True)
+class ChatModel:
+    """One declared model. Retries are made here, not by the client, for `before_try`'s sake."""
+
+    id: str
+    provider: str
+    parameters: Mapping[str, Any]
+    account: Account = field(repr=False)
+    clients: Clients = field(repr=False)
+    limits: ModelLimits
+    roles: Mapping[str, str] = field(default_factory=lambda: ROLES)
+
+    async def answer(self, request: ModelRequest, before_try: BeforeTry) -> ModelAnswer:
+        client = self.clients.of(self.account)
+        body = encode_request(self.id, self.parameters, request, self.roles)
+        deadline = asyncio.timeout(self.limits.deadline_s)
+        try:
+            async with deadline:
+                return await self._tries(client, body, before_try)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise out_of_time(self.limits.deadline_s, client.where) from None
+
+    async def _tries(self, client: Client, body: bytes, before_try: BeforeTry) -> ModelAnswer:
+        attempt = 1
+        while isinstance(outcome := await self._try(client, body, before_try), Failure):
+            if not outcome.again or attempt >= self.limits.attempts_max:
+                raise outcome.error
+            wait_s = self._wait_s(attempt, outcome)
+            log.warning(
+                "model call will be tried again",
+                model=self.id,
+                attempt=attempt,
+                wait_s=round(wait_s, 3),
+                code=outcome.error.code,
+                reason=outcome.error.message,
+            )
+            await asyncio.sleep(wait_s)
+            attempt += 1
+        return outcome
+
+    async def _try(
+        self, client: Client, body: bytes, before_try: BeforeTry
+    ) -> ModelAnswer | Failure:
+        async with client.places:
+            await before_try()
+            started = time.perf_counter()
+            try:
+                async with asyncio.timeout(self.limits.timeout_s):
+                    data = await client.post("/chat/completions", body, self._timeout())
+                return decode_answer(data, self.id, time.perf_counter() - started)
+            except TRY_FAILURES as error:
+                return failure_of(error, client.where)
+
+    def _timeout(self) -> httpx2.Timeout:
+        return httpx2.Timeout(
+            self.limits.timeout_s, connect=self.limits.connect_timeout_s, pool=None
+        )
+
+    def _wait_s(self, attempt: int, failure: Failure) -> float:
+        """What the provider asks for, else doubled from try to try and spread by up to half."""
+        if failure.wait_s is not None:
+            return min(failure.wait_s, self.limits.backoff_max_s)
+        backoff_s = self.limits.backoff_s * 2.0 ** (attempt - 1)
+        return min(backoff_s, self.limits.backoff_max_s) * random.uniform(0.5, 1)

@@ -1,0 +1,73 @@
+"""What the engine asks of a model, whoever serves it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
+
+from teambus.app.models import OpenAIChat
+from teambus.contracts.catalogue import ToolDescription
+from teambus.contracts.ids import digest
+from teambus.contracts.journal import ModelAnswer
+from teambus.contracts.output import ChatMessage
+
+BeforeTry: TypeAlias = Callable[[], Awaitable[None]]
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One turn's question: the whole transcript, and the tools the model may call."""
+
+    messages: list[ChatMessage]
+    tools: list[ToolDescription]
+
+
+class ModelError(Exception):
+    """A model that could not answer, after every try it was worth.
+
+    `code` is stable and for programs. The message is for people and never holds a key, a header
+    or a URL's credentials.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Model(Protocol):
+    """One model as a team declared it."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def provider(self) -> str: ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What shapes the answer besides the messages, such as the temperature; no secrets."""
+
+    async def answer(self, request: ModelRequest, before_try: BeforeTry) -> ModelAnswer:
+        """Ask. Awaits `before_try` before every paid try, lets its exceptions through.
+
+        Raises `ModelError`.
+        """
+
+
+class ModelSource(Protocol):
+    """Where the engine gets the models that teams declare."""
+
+    def of(self, declared: OpenAIChat) -> Model: ...
+
+
+def request_digest(model: Model, request: ModelRequest) -> str:
+    """What makes two requests the same answer: all that the model is shown, no ids or times."""
+    shown = [
+        (message.role, message.content, message.tool_call_id, message.tool_calls)
+        for message in request.messages
+    ]
+    return digest(_encoder.encode((model.id, model.parameters, shown, request.tools)))

@@ -1,0 +1,186 @@
+"""The chat completions format: a request to bytes, bytes to an answer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from teambus.contracts.catalogue import ToolDescription
+from teambus.contracts.journal import ModelAnswer
+from teambus.contracts.output import ChatMessage, FunctionCall, Metrics, ToolCall
+from teambus_team_runner.models.port import ModelRequest
+
+_ERROR_TEXT_LENGTH_MAX = 500
+
+
+class UnreadableAnswer(ValueError):
+    """The provider's body is not an answer."""
+
+
+class _Message(msgspec.Struct, omit_defaults=True):
+    role: str
+    content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+
+
+class _Function(msgspec.Struct):
+    name: str
+    arguments: str | dict[str, Any] | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    function: _Function
+    id: str | None = None
+
+
+class _Part(msgspec.Struct):
+    text: str | None = None
+
+
+class _Reply(msgspec.Struct):
+    content: str | list[_Part] | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Reply
+    finish_reason: str | None = None
+
+
+class _InputDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _OutputDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+
+
+class _Error(msgspec.Struct):
+    message: str | None = None
+    code: str | int | None = None
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    id: str | None = None
+    model: str | None = None
+    usage: _Usage | None = None
+    error: _Error | str | None = None
+    system_fingerprint: str | None = None
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(_Completion)
+
+
+def encode_request(
+    model_id: str,
+    parameters: Mapping[str, Any],
+    request: ModelRequest,
+    roles: Mapping[str, str],
+) -> bytes:
+    """The body of a request; `roles` maps our names of roles to the provider's."""
+    body: dict[str, Any] = {
+        **parameters,
+        "model": model_id,
+        "messages": [_message(message, roles) for message in request.messages],
+        "stream": False,
+    }
+    if request.tools:
+        body["tools"] = [_tool(tool) for tool in request.tools]
+    return _encoder.encode(body)
+
+
+def decode_answer(data: bytes, model_id: str, duration_s: float) -> ModelAnswer:
+    """Read an answer; raises `UnreadableAnswer` saying why it is none."""
+    try:
+        completion = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreadableAnswer(str(error)) from error
+    if not completion.choices:
+        raise UnreadableAnswer(_why_no_choice(completion))
+    choice = completion.choices[0]
+    return ModelAnswer(
+        content=_text(choice.message),
+        tool_calls=[_call(call) for call in choice.message.tool_calls or []],
+        finish_reason=choice.finish_reason,
+        metrics=_metrics(completion.usage or _Usage(), duration_s),
+        model=completion.model or model_id,
+        provider_data=_provider_data(completion),
+    )
+
+
+def error_text(data: bytes) -> tuple[str | None, str | None]:
+    """The code and the message of a provider's error body, as far as it has them."""
+    try:
+        error = _decoder.decode(data).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None, None
+    if isinstance(error, _Error):
+        return (str(error.code) if error.code is not None else None), error.message
+    return None, error
+
+
+def _message(message: ChatMessage, roles: Mapping[str, str]) -> _Message:
+    content = message.content
+    if content is None and not message.tool_calls:
+        content = ""
+    return _Message(
+        role=roles.get(message.role, message.role),
+        content=content,
+        tool_calls=message.tool_calls or None,
+        tool_call_id=message.tool_call_id,
+    )
+
+
+def _tool(tool: ToolDescription) -> dict[str, Any]:
+    return {"type": "function", "function": tool}
+
+
+def _text(reply: _Reply) -> str | None:
+    if isinstance(reply.content, list):
+        return "".join(part.text or "" for part in reply.content) or reply.refusal
+    return reply.content or reply.refusal
+
+
+def _call(call: _ToolCall) -> ToolCall:
+    arguments = call.function.arguments
+    if isinstance(arguments, dict):
+        arguments = _encoder.encode(arguments).decode()
+    function = FunctionCall(name=call.function.name, arguments=arguments or "{}")
+    return ToolCall(id=call.id or "", function=function)
+
+
+def _metrics(usage: _Usage, duration_s: float) -> Metrics:
+    given, made = usage.prompt_tokens or 0, usage.completion_tokens or 0
+    cached = usage.prompt_tokens_details or _InputDetails()
+    reasoned = usage.completion_tokens_details or _OutputDetails()
+    return Metrics(
+        input_tokens=given,
+        output_tokens=made,
+        total_tokens=usage.total_tokens or given + made,
+        cache_read_tokens=cached.cached_tokens or 0,
+        reasoning_tokens=reasoned.reasoning_tokens or 0,
+        duration=round(duration_s, 6),
+    )
+
+
+def _provider_data(completion: _Completion) -> dict[str, Any] | None:
+    data = {"id": completion.id, "system_fingerprint": completion.system_fingerprint}
+    return {key: value for key, value in data.items() if value is not None} or None
+
+
+def _why_no_choice(completion: _Completion) -> str:
+    error = completion.error
+    text = error.message if isinstance(error, _Error) else error
+    return f"it is an error: {text[:_ERROR_TEXT_LENGTH_MAX]}" if text else "it has no choices"
