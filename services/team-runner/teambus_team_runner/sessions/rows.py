@@ -1,0 +1,160 @@
+"""Between runs and rows: what is written of a run, and what is read back from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import msgspec
+
+from teambus.app.contexts import Session
+from teambus.contracts.ids import RunId, SessionId, TeamId, Tenant
+from teambus.contracts.output import ChatMessage, TeamRunOutput
+
+Key: TypeAlias = tuple[str, str]
+
+PREVIEW_LENGTH_MAX = 280
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunWrite:
+    """A finished run and what it leaves in its session.
+
+    `fence` is the token of the opening of the session the run was made under. State or metadata
+    of None leave what is stored; they are stored as given, so without what was only injected.
+    """
+
+    tenant: Tenant
+    fence: int
+    output: TeamRunOutput
+    completed_at: float
+    session_state: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """What one `RunWrite` becomes. Equal only to itself."""
+
+    session: dict[str, Any]
+    run: dict[str, Any]
+    session_key: Key
+    run_key: Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedSession:
+    """A session as a run finds it; of one never saved, everything is empty.
+
+    `history` are the newest completed runs of the team, oldest first, as messages of the leader.
+    """
+
+    session_id: SessionId
+    team_id: TeamId | None = None
+    user_id: str | None = None
+    session_name: str | None = None
+    session_state: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    created_at: int | None = None
+    updated_at: int | None = None
+    history: list[tuple[RunId, list[ChatMessage]]]
+
+
+class _Transcript(msgspec.Struct):
+    """The part of a stored output that history needs; the rest is skipped unread."""
+
+    messages: list[ChatMessage] = []
+
+
+_encoder = msgspec.json.Encoder()
+_outputs = msgspec.json.Decoder(TeamRunOutput)
+_transcripts = msgspec.json.Decoder(_Transcript)
+
+
+def rows_of(write: RunWrite) -> Rows:
+    output = write.output
+    asked = _preview(output.input.input_content if output.input else "")
+    common = {
+        "tenant": write.tenant,
+        "session_id": output.session_id,
+        "team_id": output.team_id,
+        "user_id": output.user_id,
+        "fence": write.fence,
+        "created_at": output.created_at,
+    }
+    session = common | {
+        "session_name": asked,
+        "session_state": _text(write.session_state),
+        "metadata": _text(write.metadata),
+        "updated_at": int(write.completed_at),
+    }
+    run = common | {
+        "run_id": output.run_id,
+        "parent_run_id": output.parent_run_id,
+        "status": output.status.value,
+        "input": asked,
+        "content_preview": _preview(output.content),
+        "completed_at": write.completed_at,
+        "output": _text(output),
+    }
+    return Rows(session, run, (write.tenant, output.session_id), (write.tenant, output.run_id))
+
+
+def output_of(text: str) -> TeamRunOutput:
+    return _outputs.decode(text)
+
+
+def loaded_session(session_id: SessionId, rows: Sequence[Any]) -> LoadedSession:
+    """From the session's row, repeated for each run of its history."""
+    if not rows:
+        return LoadedSession(session_id=session_id, history=[])
+    first = rows[0]
+    return LoadedSession(
+        session_id=session_id,
+        team_id=first.team_id,
+        user_id=first.user_id,
+        session_name=first.session_name,
+        session_state=_value(first.session_state),
+        metadata=_value(first.metadata),
+        created_at=first.created_at,
+        updated_at=first.updated_at,
+        history=[(row.run_id, _remembered(row.output)) for row in rows if row.run_id is not None],
+    )
+
+
+def session_of(row: Any, newest: Sequence[Any]) -> Session:
+    return Session(
+        session_id=row.session_id,
+        team_id=row.team_id,
+        user_id=row.user_id,
+        session_state=_value(row.session_state),
+        metadata=_value(row.metadata),
+        session_name=row.session_name,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        runs=[output_of(run.output) for run in reversed(newest)],
+    )
+
+
+def _remembered(output: str) -> list[ChatMessage]:
+    """What a later run sees of this one: not its instructions, nor what it remembered itself."""
+    messages = _transcripts.decode(output).messages
+    kept = [m for m in messages if m.role != "system" and not m.from_history]
+    for message in kept:
+        message.from_history = True
+    return kept
+
+
+def _preview(content: Any) -> str:
+    if content is None:
+        return ""
+    text = content if isinstance(content, str) else _encoder.encode(content).decode()
+    # PostgreSQL's text cannot hold NUL.
+    return text[:PREVIEW_LENGTH_MAX].replace("\x00", "")
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else _encoder.encode(value).decode()
+
+
+def _value(text: str | None) -> Any:
+    return None if text is None else msgspec.json.decode(text)

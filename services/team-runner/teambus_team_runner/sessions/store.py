@@ -1,0 +1,132 @@
+"""The session store: what runs find in their team's database, and what they leave there."""
+
+import asyncio
+
+import sqlalchemy as sa
+
+from teambus.app.contexts import Session
+from teambus.app.databases import AsyncSqliteDb
+from teambus.contracts.ids import RunId, SessionId, TeamId, Tenant
+from teambus.contracts.output import TeamRunOutput
+from teambus_team_runner.sessions.database import Database
+from teambus_team_runner.sessions.errors import SessionNotFound
+from teambus_team_runner.sessions.rows import (
+    LoadedSession,
+    RunWrite,
+    loaded_session,
+    output_of,
+    rows_of,
+    session_of,
+)
+from teambus_team_runner.sessions.settings import StoreSettings
+from teambus_team_runner.sessions.sqlite import SqliteFile, unavailable
+from teambus_team_runner.sessions.tables import Tables
+from teambus_team_runner.sessions.writing import Writer
+
+
+class SessionStore:
+    """The sessions of one database. Every call may raise `StoreUnavailable`, and is bounded."""
+
+    def __init__(self, database: Database, tables: Tables, settings: StoreSettings) -> None:
+        self._database = database
+        self._tables = tables
+        self._writer = Writer(database, tables, settings)
+
+    async def load(
+        self,
+        tenant: Tenant,
+        session_id: SessionId,
+        *,
+        team_id: TeamId,
+        user_id: str | None,
+        history_runs: int,
+    ) -> LoadedSession:
+        """What a run starts from. The first user known of a session owns it.
+
+        Raises `SessionNotFound` when `user_id` is somebody else.
+        """
+        values: dict[str, object] = {"tenant": tenant, "session_id": session_id}
+        if history_runs:
+            values |= {"team_id": team_id, "runs_max": history_runs}
+            rows = await self._rows(self._tables.session_with_history, values)
+        else:
+            rows = await self._rows(self._tables.session, values)
+        if rows and None not in (user_id, rows[0].user_id) and user_id != rows[0].user_id:
+            raise SessionNotFound(session_id)
+        return loaded_session(session_id, rows)
+
+    async def save(self, write: RunWrite) -> None:
+        """Keep a finished run and its session's state in one transaction; again changes nothing.
+
+        Raises `StoreFenced` when a newer opening of the session has written, and
+        `RunInAnotherSession`.
+        """
+        await self._writer.save(rows_of(write))
+
+    async def run(
+        self, tenant: Tenant, session_id: SessionId, run_id: RunId
+    ) -> TeamRunOutput | None:
+        values: dict[str, object] = {"tenant": tenant, "session_id": session_id, "run_id": run_id}
+        rows = await self._rows(self._tables.run, values)
+        return output_of(rows[0].output) if rows else None
+
+    async def session(
+        self, tenant: Tenant, session_id: SessionId, *, runs_max: int
+    ) -> Session | None:
+        """The session with its newest runs, whatever became of them, oldest first."""
+        values: dict[str, object] = {"tenant": tenant, "session_id": session_id}
+        rows = await self._rows(self._tables.session, values)
+        if not rows:
+            return None
+        newest = await self._rows(self._tables.newest_runs, values | {"runs_max": runs_max})
+        return session_of(rows[0], newest)
+
+    async def open(self) -> None:
+        await self._database.open()
+
+    async def close(self) -> None:
+        """Finish the saves that wait, then let go of the database. May be called twice."""
+        await self._writer.close()
+        await self._database.close()
+
+    async def _rows(
+        self, statement: sa.Select[tuple[object, ...]], values: dict[str, object]
+    ) -> list[sa.Row[tuple[object, ...]]]:
+        async with self._database.reading() as connection:
+            return list(await connection.execute(statement, values))
+
+
+async def open_store(db: AsyncSqliteDb, settings: StoreSettings) -> SessionStore:
+    """Open a store, making folder, file and tables that are missing.
+
+    Raises `StoreUnfit` when the file is not one to keep sessions in.
+    """
+    file = SqliteFile(db.path, settings.store_busy_timeout_s)
+    try:
+        file.make_folder()
+    except OSError as error:
+        raise unavailable(error) from error
+    tables = Tables(db.session_table)
+    store = SessionStore(Database(file, tables, settings), tables, settings)
+    await store.open()
+    return store
+
+
+class Stores:
+    """The stores of one process: teams that name the same file and table share one."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._settings = settings
+        self._stores: dict[tuple[str, str], SessionStore] = {}
+        self._opening = asyncio.Lock()
+
+    async def open(self, db: AsyncSqliteDb) -> SessionStore:
+        key = (str(db.path.resolve()), db.session_table)
+        async with self._opening:
+            if key not in self._stores:
+                self._stores[key] = await open_store(db, self._settings)
+        return self._stores[key]
+
+    async def close(self) -> None:
+        stores, self._stores = list(self._stores.values()), {}
+        await asyncio.gather(*(store.close() for store in stores))

@@ -1,0 +1,139 @@
+"""The tables of one session store, and every statement on them, built once."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from teambus.contracts.output import RunStatus
+from teambus_team_runner.sessions.sqlite import insert
+
+
+class Tables:
+    """Sessions under the name the user gave, their runs beside them. JSON is kept as text."""
+
+    def __init__(self, session_table: str) -> None:
+        self.name = session_table
+        self.metadata = sa.MetaData()
+        self.sessions = _sessions(session_table, self.metadata)
+        self.runs = _runs(session_table, self.metadata)
+        self.put_session = _put_session(self.sessions)
+        self.put_run = _put_run(self.runs)
+        self.session = self._session()
+        self.session_with_history = self._session_with_history()
+        self.run = _run(self.runs)
+        self.newest_runs = _newest_runs(self.runs)
+
+    def _session(self) -> sa.Select[Any]:
+        return sa.select(self.sessions).where(
+            self.sessions.c.tenant == sa.bindparam("tenant"),
+            self.sessions.c.session_id == sa.bindparam("session_id"),
+        )
+
+    def _session_with_history(self) -> sa.Select[Any]:
+        """The session, once for each of its newest completed runs, or once alone."""
+        runs = self.runs.c
+        history = (
+            sa.select(runs.run_id, runs.output, runs.fence)
+            .where(
+                runs.tenant == sa.bindparam("tenant"),
+                runs.session_id == sa.bindparam("session_id"),
+                runs.team_id == sa.bindparam("team_id"),
+                runs.status == RunStatus.COMPLETED.value,
+                runs.parent_run_id.is_(None),
+            )
+            .order_by(runs.fence.desc())
+            .limit(sa.bindparam("runs_max", type_=sa.Integer))
+            .subquery("history")
+        )
+        return (
+            self._session()
+            .add_columns(history.c.run_id, history.c.output)
+            .outerjoin_from(self.sessions, history, sa.true())
+            .order_by(history.c.fence)
+        )
+
+
+def _sessions(name: str, metadata: sa.MetaData) -> sa.Table:
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("tenant", sa.Text, primary_key=True),
+        sa.Column("session_id", sa.Text, primary_key=True),
+        sa.Column("team_id", sa.Text, nullable=False),
+        sa.Column("user_id", sa.Text),
+        sa.Column("session_name", sa.Text, nullable=False),
+        sa.Column("session_state", sa.Text),
+        sa.Column("metadata", sa.Text),
+        sa.Column("fence", sa.BigInteger, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("updated_at", sa.BigInteger, nullable=False),
+    )
+
+
+def _runs(name: str, metadata: sa.MetaData) -> sa.Table:
+    return sa.Table(
+        f"{name}_runs",
+        metadata,
+        sa.Column("tenant", sa.Text, primary_key=True),
+        sa.Column("run_id", sa.Text, primary_key=True),
+        sa.Column("session_id", sa.Text, nullable=False),
+        sa.Column("team_id", sa.Text, nullable=False),
+        sa.Column("user_id", sa.Text),
+        sa.Column("parent_run_id", sa.Text),
+        sa.Column("fence", sa.BigInteger, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("input", sa.Text, nullable=False),
+        sa.Column("content_preview", sa.Text, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("completed_at", sa.Double, nullable=False),
+        # Last, so that what stands before it is found without reading it.
+        sa.Column("output", sa.Text, nullable=False),
+        sa.Index(f"{name}_runs_in_order", "tenant", "session_id", "fence"),
+    )
+
+
+def _put_session(sessions: sa.Table) -> sa.Executable:
+    """Insert or update, unless a newer opening wrote; gives back the keys of those written."""
+    put = insert(sessions)
+    new = put.excluded
+    return put.on_conflict_do_update(
+        index_elements=[sessions.c.tenant, sessions.c.session_id],
+        set_={
+            "user_id": sa.func.coalesce(sessions.c.user_id, new.user_id),
+            "session_state": sa.func.coalesce(new.session_state, sessions.c.session_state),
+            "metadata": sa.func.coalesce(new.metadata, sessions.c.metadata),
+            "fence": new.fence,
+            "updated_at": new.updated_at,
+        },
+        where=sessions.c.fence <= new.fence,
+    ).returning(sessions.c.tenant, sessions.c.session_id)
+
+
+def _put_run(runs: sa.Table) -> sa.Executable:
+    """Insert if absent; gives back the keys of those that now stand in the session given."""
+    put = insert(runs)
+    return put.on_conflict_do_update(
+        index_elements=[runs.c.tenant, runs.c.run_id],
+        set_={"run_id": runs.c.run_id},
+        where=runs.c.session_id == put.excluded.session_id,
+    ).returning(runs.c.tenant, runs.c.run_id)
+
+
+def _run(runs: sa.Table) -> sa.Select[Any]:
+    return sa.select(runs.c.output).where(
+        runs.c.tenant == sa.bindparam("tenant"),
+        runs.c.session_id == sa.bindparam("session_id"),
+        runs.c.run_id == sa.bindparam("run_id"),
+    )
+
+
+def _newest_runs(runs: sa.Table) -> sa.Select[Any]:
+    return (
+        sa.select(runs.c.output)
+        .where(
+            runs.c.tenant == sa.bindparam("tenant"),
+            runs.c.session_id == sa.bindparam("session_id"),
+        )
+        .order_by(runs.c.fence.desc())
+        .limit(sa.bindparam("runs_max", type_=sa.Integer))
+    )

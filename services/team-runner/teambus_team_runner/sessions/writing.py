@@ -1,0 +1,137 @@
+"""Group commit: saves that meet become one transaction, and each still gets its own answer."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from teambus_team_runner.sessions.database import Database
+from teambus_team_runner.sessions.errors import RunInAnotherSession, StoreFenced, StoreUnavailable
+from teambus_team_runner.sessions.rows import Key, Rows
+from teambus_team_runner.sessions.settings import StoreSettings
+from teambus_team_runner.sessions.tables import Tables
+
+log = structlog.get_logger(__name__)
+
+
+class Writer:
+    """Writes what is waiting, a batch at a time, as long as anything waits."""
+
+    def __init__(self, database: Database, tables: Tables, settings: StoreSettings) -> None:
+        self._database = database
+        self._tables = tables
+        self._settings = settings
+        self._waiting: dict[asyncio.Future[None], Rows] = {}
+        self._writing: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def save(self, rows: Rows) -> None:
+        """Return when it is durable. One that is cancelled or late may still be written, whole."""
+        if self._closed:
+            raise StoreUnavailable("it is closed")
+        if len(self._waiting) >= self._settings.store_queue_max:
+            raise StoreUnavailable(f"{len(self._waiting)} saves are waiting already")
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting[answer] = rows
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_all(), name="session writer")
+        try:
+            async with asyncio.timeout(self._settings.store_timeout_s):
+                await answer
+        except TimeoutError:
+            raise StoreUnavailable("it did not answer in time") from None
+        finally:
+            self._waiting.pop(answer, None)
+
+    async def close(self) -> None:
+        """Refuse new saves and finish those that wait; each is bounded by its own limit."""
+        self._closed = True
+        if self._writing is not None:
+            await asyncio.wait((self._writing,))
+
+    async def _write_all(self) -> None:
+        while batch := self._take():
+            refused = await self._write(list(batch.values()))
+            for answer, rows in batch.items():
+                _settle(answer, refused.get(rows))
+
+    def _take(self) -> dict[asyncio.Future[None], Rows]:
+        """The next batch, with each session and each run once: one statement must not meet a row
+        twice, and two saves of one session keep their order."""
+        batch: dict[asyncio.Future[None], Rows] = {}
+        met: set[tuple[str, Key]] = set()
+        for answer, rows in self._waiting.items():
+            if len(batch) == self._settings.store_batch_max:
+                break
+            keys = {("session", rows.session_key), ("run", rows.run_key)}
+            if answer.done():
+                continue
+            if met.isdisjoint(keys):
+                batch[answer] = rows
+            met |= keys
+        for answer in batch:
+            del self._waiting[answer]
+        return batch
+
+    async def _write(self, batch: Sequence[Rows]) -> dict[Rows, Exception]:
+        """Write a batch, or, when one of it may be what failed it, each alone; say who failed."""
+        try:
+            return await self._transaction(batch)
+        except Exception as error:  # noqa: BLE001 - each waiting save must hear of it
+            shared = isinstance(error, StoreUnavailable) and error.shared
+            if shared or len(batch) == 1:
+                return dict.fromkeys(batch, error)
+            log.warning("saving each run alone", saves=len(batch), error=str(error))
+        refused: dict[Rows, Exception] = {}
+        for rows in batch:
+            refused |= await self._write([rows])
+        return refused
+
+    async def _transaction(self, batch: Sequence[Rows]) -> dict[Rows, Exception]:
+        """Write all that may be written in one transaction and say which may not, and why."""
+        refused: dict[Rows, Exception] = {}
+        async with self._database.writing() as connection:
+            while left := [rows for rows in batch if rows not in refused]:
+                found = await self._put(connection, left)
+                if not found:
+                    await connection.commit()
+                    break
+                await connection.rollback()
+                refused |= found
+        return refused
+
+    async def _put(self, connection: AsyncConnection, batch: list[Rows]) -> dict[Rows, Exception]:
+        sessions = await _put(connection, self._tables.put_session, [r.session for r in batch])
+        fenced: dict[Rows, Exception] = {
+            rows: StoreFenced(rows.session["session_id"], rows.session["fence"])
+            for rows in batch
+            if rows.session_key not in sessions
+        }
+        if fenced:
+            return fenced
+        runs = await _put(connection, self._tables.put_run, [rows.run for rows in batch])
+        return {
+            rows: RunInAnotherSession(rows.run["run_id"])
+            for rows in batch
+            if rows.run_key not in runs
+        }
+
+
+async def _put(
+    connection: AsyncConnection, statement: sa.Executable, rows: list[dict[str, Any]]
+) -> set[Key]:
+    """Put the rows and give back the keys of those that were."""
+    written = await connection.execute(statement, rows[0] if len(rows) == 1 else rows)
+    return {(tenant, id_) for tenant, id_ in written}
+
+
+def _settle(answer: asyncio.Future[None], refusal: Exception | None) -> None:
+    if answer.done():
+        return
+    if refusal is None:
+        answer.set_result(None)
+    else:
+        answer.set_exception(refusal)
