@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from teambus.app.errors import DefinitionError
 from teambus.app.options import fits, labelled, shortened, unknown_options
@@ -46,20 +46,23 @@ class HookOptions:
         return waits + left * min(delay_s, RETRY_DELAY_S_MAX) + self.attempts_max * self.timeout_s
 
 
+class HookKeywords(TypedDict, total=False):
+    """What may be given to `@hook`, for type checkers; `HookOptions` has the defaults."""
+
+    run_in_background: bool
+    name: str | None
+    attempts_max: int
+    timeout_s: float
+    backoff_s: float
+    concurrency_max: int
+    on: tuple[str, ...]
+    replay: Literal["new", "all"]
+
+
 @overload
 def hook(function: F, /) -> F: ...
 @overload
-def hook(
-    *,
-    run_in_background: bool = False,
-    name: str | None = None,
-    attempts_max: int = 5,
-    timeout_s: float = 60,
-    backoff_s: float = 1,
-    concurrency_max: int = 16,
-    on: tuple[str, ...] = ("COMPLETED",),
-    replay: str = "new",
-) -> Callable[[F], F]: ...
+def hook(**options: Unpack[HookKeywords]) -> Callable[[F], F]: ...
 def hook(function: HookFunction | None = None, /, **options: Any) -> Any:
     """Mark a hook, `@hook` or `@hook(run_in_background=True, ...)`; the function stays itself.
 

@@ -128,7 +128,7 @@ def _arguments_type(
         if parameter.default is inspect.Parameter.empty:
             fields.append((each, hint))
         else:
-            fields.append((each, Union[hint, msgspec.UnsetType], msgspec.UNSET))  # noqa: UP007
+            fields.append((each, Union[hint, msgspec.UnsetType], msgspec.UNSET))  # noqa: UP007 - the same
     # Built late, so a field the type cannot hold is found by the schema, which says which one.
     return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
 

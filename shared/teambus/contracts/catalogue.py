@@ -60,14 +60,15 @@ class TeamDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 class HookDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A background hook: what it hears and how often it is tried.
 
-    `teams` are the teams whose completed events it gets. `per_member` ones are called once per
-    run of each of the named members.
+    `teams` are the teams whose completed events it gets. With `members` it is called once for each
+    run of such a member, without them once for the team's own run.
     """
 
     name: HookName
     app: str
     function: str
     teams: list[TeamId]
+    members: tuple[str, ...] = ()
     on: tuple[str, ...] = ("COMPLETED",)
     attempts_max: int = 5
     timeout_s: float = 60

@@ -1,0 +1,181 @@
+"""What can only be seen wrong when all declarations of an app are looked at together."""
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from teambus.app.agents import Agent, hook_label, hook_mistakes
+from teambus.app.errors import DefinitionError
+from teambus.app.injection import Place, injectable, is_generator, missing
+from teambus.app.names import id_mistakes
+from teambus.app.teams import Team, walk
+from teambus.app.tools import tool_spec
+from teambus.app.uses import HookUse, background_uses, base_name, by_hook, runs_in_background
+from teambus.contracts.ids import ID_RULE, is_id
+
+DELEGATION_TOOL = "delegate_task_to_member"
+"""The tool by which the leader gives tasks; no tool of a team may have its name."""
+
+
+def mistakes_of(app: str, teams: list[Team]) -> list[str]:
+    """Every mistake found, each once."""
+    if not teams:
+        return [f"TeamBus {app!r} has no teams; write teams=[Team(...)]"]
+    found = [*_repeated_teams(teams), *_databases(teams)]
+    for team in teams:
+        found += _tree(team)
+        for owner in walk(team):
+            label = _label(owner, team)
+            found += [*_rules(owner, label), *_tools(owner, label), *_arguments(owner, label)]
+    found += _background_names(app, teams)
+    return list(dict.fromkeys(found))
+
+
+def _label(owner: Agent | Team, team: Team) -> str:
+    if owner is team:
+        return f"team {team.name!r}"
+    return f"member {owner.name!r} of team {team.name!r}"
+
+
+def _repeated_teams(teams: list[Team]) -> list[str]:
+    return [f"two teams have the id {id_!r}; give one another id" for id_ in _repeated(teams)]
+
+
+def _repeated(things: Iterable[Agent | Team]) -> list[str]:
+    ids = sorted(each.id for each in things)
+    return sorted({a for a, b in pairwise(ids) if a == b})
+
+
+def _databases(teams: list[Team]) -> Iterator[str]:
+    seen: dict[str, tuple[Path, str]] = {}
+    for team in teams:
+        if team.db is None:
+            continue
+        mine = (team.db.path, team.db.session_table)
+        other = seen.setdefault(team.db.id, mine)
+        if other != mine:
+            yield (
+                f"two databases have the id {team.db.id!r}: {other[0]} ({other[1]}) and"
+                f" {mine[0]} ({mine[1]}); give one of them an id=..."
+            )
+
+
+def _tree(team: Team) -> Iterator[str]:
+    if team.model is None:
+        yield f'team {team.name!r} has no model; write model=OpenAIChat(id="gpt-...")'
+    if _contains_itself(team, ()):
+        yield f"team {team.name!r} contains itself; take it out of its members"
+        return
+    for each in walk(team):
+        if isinstance(each, Team):
+            for id_ in _repeated(each.members):
+                yield f"team {each.name!r}: two members have the id {id_!r}; give one another id"
+    for id_ in _repeated(walk(team)):
+        yield f"team {team.name!r}: two of all its members have the id {id_!r}; give one another id"
+
+
+def _contains_itself(team: Team, above: tuple[Team, ...]) -> bool:
+    if any(team is each for each in above):
+        return True
+    path = (*above, team)
+    return any(_contains_itself(each, path) for each in team.members if isinstance(each, Team))
+
+
+def _rules(owner: Agent | Team, label: str) -> list[str]:
+    """What was checked when declared, again: lists may have been changed since."""
+    mistakes = [
+        *id_mistakes(label, owner.id, owner.name),
+        *hook_mistakes(label, owner.pre_hooks, owner.post_hooks),
+    ]
+    if isinstance(owner, Team) and not owner.members:
+        mistakes.append(f"{label} has no members; write members=[Agent(name=...), ...]")
+    return mistakes
+
+
+def _tools(owner: Agent | Team, label: str) -> Iterator[str]:
+    names = {DELEGATION_TOOL} if isinstance(owner, Team) else set()
+    for function in owner.tools:
+        try:
+            name = tool_spec(function).name
+        except DefinitionError as error:
+            yield f"{label}: {error}"
+            continue
+        if name in names:
+            yield f"{label}: two tools are named {name!r}; rename one"
+        names.add(name)
+
+
+def _arguments(owner: Agent | Team, label: str) -> Iterator[str]:
+    for function in owner.pre_hooks:
+        yield from _call_mistakes(function, "pre", owner, label)
+    for function in owner.post_hooks:
+        place: Place = "background" if runs_in_background(function, owner) else "post"
+        yield from _call_mistakes(function, place, owner, label)
+
+
+def _call_mistakes(
+    function: object, place: Place, owner: Agent | Team, label: str
+) -> Iterator[str]:
+    if not callable(function):
+        return
+    whose = f"{label}: the hook {hook_label(function)}"
+    names = injectable(place, "team" if isinstance(owner, Team) else "agent")
+    try:
+        absent = missing(function, names)
+    except (TypeError, ValueError) as error:
+        yield f"{whose} does not tell its parameters: {error}"
+        return
+    if absent:
+        yield (
+            f"{whose} asks for {', '.join(map(repr, absent))}, which a"
+            f" {_PLACES[place]} is not given; it can have {', '.join(names)}"
+        )
+    if is_generator(function):
+        yield f"{whose} yields, so calling it would run nothing; remove the yield"
+
+
+_PLACES: dict[Place, str] = {
+    "pre": "pre-hook",
+    "post": "post-hook",
+    "background": "background hook",
+}
+
+
+def _background_names(app: str, teams: list[Team]) -> Iterator[str]:
+    for use in background_uses(teams):
+        if not base_name(app, use):
+            yield (
+                f"{_label(use.owner, use.team)}: the background hook {hook_label(use.function)} has"
+                " no name, which its retries need; make it a named function or give one with"
+                " hook(run_in_background=True, name=...)"
+            )
+    for name, uses in by_hook(app, teams).items():
+        if name:
+            yield from _hook_mistakes(name, uses)
+
+
+def _hook_mistakes(name: str, uses: list[HookUse]) -> Iterator[str]:
+    if not is_id(name):
+        yield (
+            f"the name of the background hook {name!r} must be {ID_RULE};"
+            " give one with @hook(run_in_background=True, name=...)"
+        )
+    if any(use.function != uses[0].function for use in uses):
+        yield (
+            f"two functions are the background hook {name!r};"
+            " give one of them a name with @hook(run_in_background=True, name=...)"
+        )
+    yield from _unclear_members(name, uses)
+
+
+def _unclear_members(name: str, uses: list[HookUse]) -> Iterator[str]:
+    """A members' hook knows members by id, so one id must not mean two members to it."""
+    wanted = {use.owner.id for use in uses if use.of_member}
+    owners = [use.owner for use in uses]
+    for team in {id(use.team): use.team for use in uses if use.of_member}.values():
+        for each in walk(team):
+            if each is not team and each.id in wanted and not any(each is own for own in owners):
+                yield (
+                    f"the background hook {name!r} is on a member {each.id!r}, but not on the one"
+                    f" of team {team.name!r}; give one of the two members another id"
+                )

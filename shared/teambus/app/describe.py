@@ -1,0 +1,98 @@
+"""An app in words that may leave the process: no code, and nothing that may hold a secret."""
+
+from collections.abc import Callable
+from typing import Any
+
+from teambus.app.agents import Agent
+from teambus.app.hooks import BackgroundHook, background_hooks
+from teambus.app.models import OpenAIChat
+from teambus.app.teambus import TeamBus
+from teambus.app.teams import Team
+from teambus.app.tools import tool_spec
+from teambus.contracts.catalogue import (
+    AppDescription,
+    HookDescription,
+    MemberDescription,
+    ModelDescription,
+    TeamDescription,
+    ToolDescription,
+)
+
+
+def describe(teambus: TeamBus) -> AppDescription:
+    """What the catalogue says of an app that was checked."""
+    return AppDescription(
+        id=teambus.id,
+        name=teambus.name,
+        description=teambus.description,
+        teams=[_team(each) for each in teambus.teams],
+        hooks=[_hook(teambus.id, each) for each in background_hooks(teambus)],
+    )
+
+
+def _team(team: Team) -> TeamDescription:
+    return TeamDescription(
+        id=team.id,
+        name=team.name,
+        mode=team.mode,
+        db_id=team.db.id if team.db else None,
+        session_table=team.db.session_table if team.db else None,
+        description=team.description,
+        role=team.role,
+        instructions=team.instructions,
+        markdown=team.markdown,
+        expected_output=team.expected_output,
+        model=_model(team.model),
+        tools=[_tool(each) for each in team.tools],
+        tool_call_limit=team.tool_call_limit,
+        add_history_to_context=team.add_history_to_context,
+        num_history_runs=team.num_history_runs,
+        metadata=team.metadata,
+        members=[_member(each) for each in team.members],
+    )
+
+
+def _member(member: Agent | Team) -> MemberDescription:
+    nested = member.members if isinstance(member, Team) else None
+    return MemberDescription(
+        id=member.id,
+        name=member.name,
+        role=member.role,
+        description=member.description,
+        instructions=member.instructions,
+        markdown=member.markdown,
+        model=_model(member.model),
+        tools=[_tool(each) for each in member.tools],
+        tool_call_limit=member.tool_call_limit,
+        members=None if nested is None else [_member(each) for each in nested],
+    )
+
+
+def _model(model: OpenAIChat | None) -> ModelDescription | None:
+    # Named field by field, so that what is added to models later stays unsaid until named here.
+    if model is None:
+        return None
+    return ModelDescription(id=model.id, provider=model.provider, name=model.name)
+
+
+def _tool(function: Callable[..., Any]) -> ToolDescription:
+    spec = tool_spec(function)
+    return ToolDescription(name=spec.name, description=spec.description, parameters=spec.parameters)
+
+
+def _hook(app: str, hook: BackgroundHook) -> HookDescription:
+    options = hook.options
+    return HookDescription(
+        name=hook.name,
+        app=app,
+        function=getattr(hook.function, "__name__", hook.name),
+        teams=list(hook.teams),
+        members=hook.members,
+        on=tuple(options.on),
+        attempts_max=options.attempts_max,
+        timeout_s=options.timeout_s,
+        backoff_s=options.backoff_s,
+        concurrency_max=options.concurrency_max,
+        replay=options.replay,
+        needs_session=hook.needs_session,
+    )
