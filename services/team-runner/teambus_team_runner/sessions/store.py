@@ -45,12 +45,13 @@ class SessionStore:
 
         Raises `SessionNotFound` when `user_id` is somebody else.
         """
-        values: dict[str, object] = {"tenant": tenant, "session_id": session_id}
-        if history_runs:
-            values |= {"team_id": team_id, "runs_max": history_runs}
-            rows = await self._rows(self._tables.session_with_history, values)
-        else:
-            rows = await self._rows(self._tables.session, values)
+        values: dict[str, object] = {
+            "tenant": tenant,
+            "session_id": session_id,
+            "team_id": team_id,
+            "runs_max": history_runs,
+        }
+        rows = await self._rows(self._tables.session_with_history, values)
         if rows and None not in (user_id, rows[0].user_id) and user_id != rows[0].user_id:
             raise SessionNotFound(session_id)
         return loaded_session(session_id, rows)
