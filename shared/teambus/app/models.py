@@ -18,11 +18,11 @@ class OpenAIChat:
     provider: ClassVar[str] = "OpenAI"
 
     id: str = ""
-    api_key: str | None = hidden()
-    base_url: str | None = hidden()
-    organization: str | None = hidden()
-    default_headers: dict[str, str] | None = hidden()
-    extra_headers: dict[str, str] | None = hidden()
+    api_key: str | None = hidden(default=None)
+    base_url: str | None = hidden(default=None)
+    organization: str | None = hidden(default=None)
+    default_headers: dict[str, str] | None = hidden(default=None)
+    extra_headers: dict[str, str] | None = hidden(default=None)
     temperature: float | None = at_least(0, default=None)
     top_p: float | None = at_least(0, default=None)
     max_tokens: int | None = at_least(1, default=None)
@@ -34,7 +34,7 @@ class OpenAIChat:
     reasoning_effort: str | None = None
     timeout: float | None = at_least(0.001, default=None)
     max_retries: int | None = at_least(0, default=None)
-    request_params: dict[str, Any] | None = hidden()
+    request_params: dict[str, Any] | None = hidden(default=None)
 
     def __post_init__(self) -> None:
         if not self.id:

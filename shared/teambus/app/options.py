@@ -30,7 +30,7 @@ def at_least(minimum: float, *, default: Any) -> Any:
     return field(default=default, metadata={"minimum": minimum})
 
 
-def hidden(*, default: Any = None) -> Any:
+def hidden(*, default: Any) -> Any:
     """A value that may hold a secret, so no text made from the object ever shows it."""
     return field(default=default, repr=False)
 
@@ -84,9 +84,8 @@ def unknown_options(label: str, given: Iterable[str], known: Iterable[str]) -> l
 
 
 def _suggestion(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if close:
-        return f"did you mean {' or '.join(map(repr, close))}?"
+    if close := difflib.get_close_matches(name, known, n=1):
+        return f"did you mean {close[0]!r}?"
     return f"it takes {', '.join(known)}"
 
 
