@@ -1,0 +1,88 @@
+"""One party's run: opened, held, and closed well or badly. Leader and members do it alike."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from teambus.app.teams import Team
+from teambus.contracts.output import ChatMessage, RunOutput, RunStatus, TeamRunOutput
+from teambus_team_runner.engine.calls import RunMember
+from teambus_team_runner.engine.conversation import Conversation
+from teambus_team_runner.engine.failure import Failure
+from teambus_team_runner.engine.hooks import Hooks
+from teambus_team_runner.engine.output import fill, keep_state
+from teambus_team_runner.engine.party import Party, Surroundings
+from teambus_team_runner.engine.prompt import known_values, system_prompt
+from teambus_team_runner.engine.state import State
+from teambus_team_runner.engine.voice import Voice
+
+
+class Answering:
+    """A party's conversation with what surrounds it. `state` is what the party leaves."""
+
+    def __init__(
+        self, party: Party, surroundings: Surroundings, state: State, run_member: RunMember
+    ) -> None:
+        self.voice = Voice(party, surroundings)
+        self.hooks = Hooks(party, surroundings, self.voice)
+        self.held = Conversation(party, surroundings, state, run_member)
+        self._party = party
+        self._surroundings = surroundings
+        self._given = state
+
+    @property
+    def state(self) -> State:
+        return self.held.state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self.held.state = state
+
+    async def speak(
+        self, output: RunOutput | TeamRunOutput, asked: str, history: Sequence[ChatMessage]
+    ) -> Failure | None:
+        """Hold the conversation and write down all it came to; None when it was answered."""
+        model = self._party.model
+        named = {"model": model.id, "model_provider": model.provider} if model else {}
+        self.voice.says("RunStarted", **named)
+        self.held.transcript.open(self._prompt(), list(history), asked)
+        answer = await self.held.hold()
+        fill(output, self._party, self.held)
+        if isinstance(answer, Failure):
+            return answer
+        self.voice.says("RunContentCompleted")
+        output.status, output.content = RunStatus.COMPLETED, answer
+        keep_state(output, self._given, self.state)
+        return None
+
+    def withdraw(self, output: RunOutput | TeamRunOutput) -> None:
+        """Forget an answer that a check refused, so that nobody reads it."""
+        self.held.transcript.withdraw_answer()
+        if output.messages is not None:
+            output.messages = self.held.transcript.own
+
+    def close(self, output: RunOutput | TeamRunOutput, failure: Failure | None) -> dict[str, Any]:
+        """Give the output its last form and say so; what was said."""
+        keep_state(output, self._given, self.state)
+        if failure is None:
+            output.status = RunStatus.COMPLETED
+            return self.voice.says("RunCompleted", **self._last_words(output))
+        output.status, output.content = RunStatus.ERROR, failure.text
+        return self.voice.says_error(
+            failure.code, failure.text, failure.trigger, failure.additional_data
+        )
+
+    def _last_words(self, output: RunOutput | TeamRunOutput) -> dict[str, Any]:
+        is_team = isinstance(self._party.who, Team)
+        return {
+            "content": output.content,
+            "content_type": output.content_type,
+            "member_responses": output.member_responses if is_team else None,
+            "metadata": output.metadata,
+            "metrics": output.metrics,
+            "session_state": output.session_state,
+        }
+
+    def _prompt(self) -> str | None:
+        start = self._surroundings.start
+        known = known_values(self.state, start.dependencies, start.metadata)
+        return system_prompt(self._party.who, known)

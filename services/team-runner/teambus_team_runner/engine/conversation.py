@@ -1,0 +1,166 @@
+"""A party's turns: ask the model, do what it calls for, ask again, until it answers or fails."""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from teambus.contracts.journal import ModelAnswer, ModelAnswered
+from teambus.contracts.output import Metrics, RunOutput, ToolCall, ToolExecution
+from teambus_team_runner.engine.calls import (
+    CallResult,
+    Calls,
+    RunMember,
+    Turn,
+    execution_of,
+    told,
+)
+from teambus_team_runner.engine.failure import (
+    MODEL_MISSING,
+    TURNS_EXCEEDED,
+    Failure,
+    failed_answer,
+    failure_in,
+)
+from teambus_team_runner.engine.party import Party, Surroundings
+from teambus_team_runner.engine.state import State, merged
+from teambus_team_runner.engine.together import together
+from teambus_team_runner.engine.tools import arguments_shown
+from teambus_team_runner.engine.transcript import Transcript
+from teambus_team_runner.engine.voice import Voice
+from teambus_team_runner.models.port import (
+    BeforeTry,
+    Model,
+    ModelError,
+    ModelRequest,
+    request_digest,
+)
+
+
+class Conversation:
+    """Holds one party's conversation. What it has come to so far is kept when it fails."""
+
+    def __init__(
+        self, party: Party, surroundings: Surroundings, state: State, run_member: RunMember
+    ) -> None:
+        self.transcript = Transcript(party)
+        self.state = state
+        self.answers: list[ModelAnswered] = []
+        self.executions: list[ToolExecution] = []
+        self.responses: list[RunOutput] = []
+        self._party = party
+        self._surroundings = surroundings
+        self._voice = Voice(party, surroundings)
+        self._calls = Calls(party, run_member)
+        self._call_ids: set[str] = set()
+        self._calls_made = 0
+
+    async def hold(self) -> str | Failure | None:
+        """The final answer, None when it is empty, or why there is none."""
+        declared = self._party.model
+        if declared is None:
+            who = self._party.who
+            text = f"{who.name!r} has no model and no team above it has; give it model=OpenAIChat"
+            return Failure(MODEL_MISSING, f'{text}(id="...")')
+        model = self._surroundings.models.of(declared)
+        turns_max = self._surroundings.limits.turns_max
+        for number in range(turns_max):
+            answered = await self._ask(model, number)
+            if failure := failure_in(answered.answer):
+                return failure
+            calls = self._note(answered)
+            if not calls:
+                return answered.answer.content
+            await self._carry_out(number, answered.at, calls)
+        text = f"{self._party.who.name!r} called tools in {turns_max} turns without answering"
+        return Failure(TURNS_EXCEEDED, text)
+
+    async def _ask(self, model: Model, number: int) -> ModelAnswered:
+        request = ModelRequest(self.transcript.messages, self._calls.tools())
+
+        async def call(before_try: BeforeTry) -> ModelAnswer:
+            try:
+                return await model.answer(request, before_try)
+            except ModelError as error:
+                return failed_answer(error)
+
+        self._voice.says_asked(model.id, model.provider)
+        path, key = self._party.step(number), request_digest(model, request)
+        answered = await self._surroundings.steps.model(path, key, call)
+        if failure_in(answered.answer) is None:
+            self._voice.says_content(answered.answer.content or "")
+            metrics = answered.answer.metrics or Metrics()
+            self._voice.says_answered(model.id, model.provider, metrics)
+        return answered
+
+    def _note(self, answered: ModelAnswered) -> list[ToolCall]:
+        calls = [self._unique(call) for call in answered.answer.tool_calls]
+        self.answers.append(answered)
+        self.transcript.answered(answered.answer, calls, answered.at)
+        return calls
+
+    def _unique(self, call: ToolCall) -> ToolCall:
+        """The call under an id of its own, for some providers repeat theirs or give none."""
+        id_ = base = call.id or "call"
+        n = 1
+        while id_ in self._call_ids:
+            n += 1
+            id_ = f"{base}-{n}"
+        self._call_ids.add(id_)
+        return call if id_ == call.id else msgspec.structs.replace(call, id=id_)
+
+    async def _carry_out(self, number: int, at: float, calls: list[ToolCall]) -> None:
+        turn = Turn(
+            party=self._party,
+            surroundings=self._surroundings,
+            number=number,
+            at=at,
+            state=self.state,
+        )
+        counted = self._counted(calls)
+        for n, call in counted:
+            self._announce(turn, call, n)
+        results = await together([self._result(turn, call, n) for n, call in counted])
+        for result in results:
+            self._take(result)
+        self.state = merged(self.state, [(each.ended_at, each.state) for each in results])
+
+    def _counted(self, calls: list[ToolCall]) -> list[tuple[int, ToolCall]]:
+        first = self._calls_made + 1
+        self._calls_made += len(calls)
+        return list(enumerate(calls, first))
+
+    def _is_allowed(self, n: int) -> bool:
+        limit = self._party.who.tool_call_limit
+        return limit is None or n <= limit
+
+    def _announce(self, turn: Turn, call: ToolCall, n: int) -> None:
+        if self._is_allowed(n):
+            shown = arguments_shown(call.function.arguments)
+            self._voice.says("ToolCallStarted", tool=execution_of(call, shown, turn.at))
+
+    async def _result(self, turn: Turn, call: ToolCall, n: int) -> CallResult:
+        if not self._is_allowed(n):
+            limit = self._party.who.tool_call_limit
+            text = f"Not called: only {limit} tool calls are allowed. Answer with what you have."
+            return replace(told(turn, call, text), execution=None)
+        return await self._calls.carry_out(turn, call)
+
+    def _take(self, result: CallResult) -> None:
+        execution = result.execution
+        metrics: Any = execution and execution.metrics
+        self.transcript.told(
+            result.call,
+            result.arguments,
+            result.content,
+            error=result.error,
+            ended_at=result.ended_at,
+            metrics=metrics,
+        )
+        if execution is not None:
+            self.executions.append(execution)
+            self._voice.says_tool_done(execution)
+            if result.error:
+                self._voice.says("ToolCallError", tool=execution, error=result.content)
+        if result.response is not None:
+            self.responses.append(result.response)

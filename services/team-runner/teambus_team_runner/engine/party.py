@@ -1,0 +1,77 @@
+"""Who answers: the leader of the team or one of its members, in a run of its own."""
+
+import uuid
+from dataclasses import dataclass
+
+from teambus.app.agents import Agent
+from teambus.app.models import OpenAIChat
+from teambus.app.teams import Team
+from teambus_team_runner.engine.ports import EngineLimits, Frames, RunStart, Steps
+from teambus_team_runner.engine.threads import Threads
+from teambus_team_runner.models.port import ModelSource
+
+_NAMESPACE = uuid.UUID("6a6f2f0e-5d0c-4a56-9f64-0c7d0b6f3d11")
+_LEADER = "leader"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What everybody in one run shares."""
+
+    start: RunStart
+    steps: Steps
+    models: ModelSource
+    frames: Frames
+    limits: EngineLimits
+    threads: Threads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """One that answers. Its ids are made from its place in the run, so a replay makes the same.
+
+    `path` begins the keys of its steps; `model` is its own or inherited.
+    """
+
+    who: Agent | Team
+    run_id: str
+    created_at: int
+    model: OpenAIChat | None
+    path: str = _LEADER
+    parent: "Party | None" = None
+
+    @property
+    def team(self) -> Team:
+        """The team it leads or belongs to."""
+        if isinstance(self.who, Team):
+            return self.who
+        assert self.parent is not None, "an agent answers only as a member"
+        return self.parent.team
+
+    @property
+    def depth(self) -> int:
+        """How many teams its own team is nested in."""
+        if self.parent is None:
+            return 0
+        return self.parent.depth + isinstance(self.who, Team)
+
+    def member(self, who: Agent | Team, tool_call_id: str, at: int) -> "Party":
+        """The member in the run that this tool call asked for."""
+        above = "" if self.path == _LEADER else f"{self.path}/"
+        return Party(
+            who=who,
+            run_id=self._id(f"run:{tool_call_id}"),
+            created_at=at,
+            model=who.model or self.model,
+            path=f"{above}member:{tool_call_id}",
+            parent=self,
+        )
+
+    def step(self, turn: int) -> str:
+        return f"{self.path}/{turn}"
+
+    def message_id(self, place: str) -> str:
+        return self._id(f"message:{place}")
+
+    def _id(self, place: str) -> str:
+        return str(uuid.uuid5(_NAMESPACE, f"{self.run_id}/{self.path}/{place}"))

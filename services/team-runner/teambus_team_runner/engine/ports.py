@@ -1,0 +1,83 @@
+"""The engine's edges: what it is started with, what it asks for, and what it gives back."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from teambus.contracts.journal import (
+    ModelAnswer,
+    ModelAnswered,
+    RunPinned,
+    ToolResult,
+    ToolReturned,
+)
+from teambus.contracts.output import ChatMessage, TeamRunOutput
+from teambus_team_runner.models.port import BeforeTry
+
+
+class Steps(Protocol):
+    """Paid work, each step at most once: what is recorded is given back, not done again.
+
+    Whatever a step's `call` raises passes through and is not recorded. Any method may raise when
+    another runner holds the run; the engine lets that pass and stops everything it was doing.
+    """
+
+    async def pin(self, make: Callable[[], Awaitable[RunPinned]]) -> RunPinned: ...
+
+    async def model(
+        self, path: str, digest: str, call: Callable[[BeforeTry], Awaitable[ModelAnswer]]
+    ) -> ModelAnswered: ...
+
+    async def tool(
+        self, path: str, digest: str, call: Callable[[], Awaitable[ToolResult]]
+    ) -> ToolReturned: ...
+
+    async def settled(self) -> None:
+        """Return once all that was recorded so far is durable."""
+
+
+class Frames(Protocol):
+    """Takes what a run says while it runs, in order."""
+
+    def emit(self, event: str, data: dict[str, Any]) -> None:
+        """`data` may hold contract structs; it is read now or never, for they may change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLimits:
+    """What bounds a run.
+
+    `turns_max` is for the leader and for each member. `threads_max` is for all blocking tools and
+    hooks of the process; one that outlasts its timeout keeps its thread until it returns.
+    """
+
+    turns_max: int = 50
+    tool_timeout_s: float = 300
+    hook_timeout_s: float = 300
+    threads_max: int = 32
+    tool_result_chars_max: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStart:
+    """All a run begins with. `session_state` is merged already; `history` is oldest first."""
+
+    tenant: str
+    run_id: str
+    session_id: str
+    input: str
+    created_at: int
+    session_state: dict[str, Any]
+    user_id: str | None = None
+    metadata: dict[str, Any] | None = None
+    dependencies: dict[str, Any] | None = None
+    history: tuple[ChatMessage, ...] | list[ChatMessage] = ()
+    history_run_ids: tuple[str, ...] | list[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run's output, and for an ERROR the code that says which, for programs."""
+
+    output: TeamRunOutput
+    code: str | None = None

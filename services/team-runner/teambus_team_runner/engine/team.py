@@ -1,0 +1,103 @@
+"""A team's run, from the request to its output."""
+
+from dataclasses import replace
+
+from teambus.app.errors import CheckError
+from teambus.app.teams import Team
+from teambus.contracts.journal import RunPinned
+from teambus.contracts.output import RunStatus, TeamRunInput, TeamRunOutput
+from teambus_team_runner.engine.answering import Answering
+from teambus_team_runner.engine.failure import Failure, refusal
+from teambus_team_runner.engine.hooks import Hooks
+from teambus_team_runner.engine.member import run_member
+from teambus_team_runner.engine.output import team_output
+from teambus_team_runner.engine.party import Party, Surroundings
+from teambus_team_runner.engine.ports import EngineLimits, Finished, Frames, RunStart, Steps
+from teambus_team_runner.engine.threads import Threads
+from teambus_team_runner.engine.voice import Voice
+from teambus_team_runner.models.port import ModelSource
+
+
+async def run_team(
+    team: Team,
+    start: RunStart,
+    steps: Steps,
+    models: ModelSource,
+    frames: Frames,
+    limits: EngineLimits,
+) -> Finished:
+    """Run a team to its end, COMPLETED or ERROR.
+
+    Run again with the steps of an earlier attempt, it decides the same and does only what is
+    missing. Cancellation and what `steps` raises stop all of it at once and pass through.
+    """
+    surroundings = Surroundings(
+        start=start,
+        steps=steps,
+        models=models,
+        frames=frames,
+        limits=limits,
+        threads=Threads.here(limits.threads_max),
+    )
+    party = Party(who=team, run_id=start.run_id, created_at=start.created_at, model=team.model)
+    return await _TeamRun(party, surroundings).finish()
+
+
+class _TeamRun:
+    def __init__(self, party: Party, surroundings: Surroundings) -> None:
+        self._party = party
+        self._surroundings = surroundings
+        self._start = surroundings.start
+
+    async def finish(self) -> Finished:
+        try:
+            pinned = await self._surroundings.steps.pin(self._pin)
+        except CheckError as error:
+            return self._refused(refusal(error))
+        party = replace(self._party, created_at=pinned.created_at)
+        state = pinned.session_state or {}
+        answering = Answering(party, self._surroundings, state, run_member)
+        asked = TeamRunInput(input_content=pinned.input_content or "")
+        output = team_output(party, self._surroundings, asked)
+        return _finished(answering, output, await self._attempt(answering, output))
+
+    async def _pin(self) -> RunPinned:
+        """What a replay must see again, pre-hooks' changes included."""
+        asked = TeamRunInput(input_content=self._start.input)
+        hooks = Hooks(self._party, self._surroundings, Voice(self._party, self._surroundings))
+        state = await hooks.before(asked, self._start.session_state)
+        return RunPinned(
+            created_at=self._start.created_at,
+            history_run_ids=list(self._start.history_run_ids),
+            session_state=state,
+            input_content=asked.input_content,
+        )
+
+    async def _attempt(self, answering: Answering, output: TeamRunOutput) -> Failure | None:
+        assert output.input is not None
+        asked = output.input.input_content
+        try:
+            failure = await answering.speak(output, asked, self._start.history)
+            if failure is None and answering.hooks.has_post:
+                await self._surroundings.steps.settled()
+                answering.state = await answering.hooks.after(output, answering.state)
+        except CheckError as error:
+            answering.withdraw(output)
+            return refusal(error)
+        return failure
+
+    def _refused(self, failure: Failure) -> Finished:
+        asked = TeamRunInput(input_content=self._start.input)
+        output = team_output(self._party, self._surroundings, asked)
+        state = self._start.session_state
+        answering = Answering(self._party, self._surroundings, state, run_member)
+        return _finished(answering, output, failure)
+
+
+def _finished(answering: Answering, output: TeamRunOutput, failure: Failure | None) -> Finished:
+    said = answering.close(output, failure)
+    if failure is None:
+        return Finished(output)
+    assert output.status is RunStatus.ERROR
+    output.events = [said]
+    return Finished(output, failure.code)
