@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from teambus.app.databases import AsyncSqliteDb
 from teambus.contracts.output import RunStatus
@@ -17,6 +18,7 @@ from teambus_team_runner.sessions import (
     StoreUnavailable,
     open_store,
 )
+from teambus_team_runner.sessions.sqlite import SqliteFile
 from tests.integration.session_runs import (
     QUICK,
     db_in,
@@ -115,6 +117,16 @@ async def test_history_is_found_by_the_index(store: SessionStore, db: AsyncSqlit
     )
     assert "USING INDEX teambus_sessions_runs_in_order (tenant=? AND session_id=?)" in str(plan)
     assert "ORDER BY" not in str(plan)
+
+
+async def test_what_is_saved_is_on_disk(db: AsyncSqliteDb) -> None:
+    await (await open_store(db, QUICK)).close()
+    engine = SqliteFile(db.path, busy_timeout_s=1).writer()
+    async with engine.connect() as connection:
+        full = 2
+        assert await connection.scalar(sa.text("PRAGMA synchronous")) == full
+        assert await connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
+    await engine.dispose()
 
 
 async def test_messages_without_content_survive_the_round_trip(store: SessionStore) -> None:
@@ -228,11 +240,24 @@ async def test_of_saves_that_meet_one_the_database_cannot_take_fails_alone(
     assert sorted(stored_run_ids(db)) == ["r1", "r3"]
 
 
+async def test_a_refused_save_fences_nobody(store: SessionStore, db: AsyncSqliteDb) -> None:
+    await store.save(run_write("r1", 1, "elsewhere"))
+    answers = await asyncio.gather(
+        store.save(run_write("r1", 5, "s1")),
+        store.save(run_write("r2", 4, "s1")),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[0], RunInAnotherSession)
+    assert answers[1] is None
+
+
+@pytest.mark.parametrize("turns", [1, 2, 5, 10])
 async def test_a_save_that_is_cancelled_harms_no_other(
-    store: SessionStore, db: AsyncSqliteDb
+    store: SessionStore, db: AsyncSqliteDb, turns: int
 ) -> None:
     saves = [asyncio.create_task(store.save(run_write(f"r{n}", 1, f"s{n}"))) for n in range(6)]
-    await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
     saves[0].cancel()
     saves[3].cancel()
     answers = await asyncio.gather(*saves, return_exceptions=True)

@@ -207,7 +207,8 @@ async def test_a_damaged_file_is_unavailable(db: AsyncSqliteDb) -> None:
         file.seek(4096)
         file.write(os.urandom(db.path.stat().st_size - 4096))
     with pytest.raises(StoreUnavailable, match="damaged"):
-        await load(await open_store(db, QUICK))
+        await load(store := await open_store(db, QUICK))
+    await store.close()
 
 
 @pytest.mark.parametrize("gone", ["the file", "the folder"])

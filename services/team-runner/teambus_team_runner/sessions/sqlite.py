@@ -53,8 +53,8 @@ class SqliteFile:
         return found.st_dev, found.st_ino
 
     def writer(self) -> AsyncEngine:
-        """One connection, whose transactions take the write lock as they begin."""
-        return self._engine(connections=1, connect_args={"isolation_level": "IMMEDIATE"})
+        """One connection, whose transactions begin with a write and so wait for the lock there."""
+        return self._engine(connections=1)
 
     def readers(self, count: int) -> AsyncEngine:
         """A few connections without transactions: each reads in one statement."""
@@ -62,12 +62,10 @@ class SqliteFile:
             connections=count, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True
         )
 
-    def _engine(
-        self, *, connections: int, connect_args: dict[str, Any] | None = None, **options: Any
-    ) -> AsyncEngine:
+    def _engine(self, *, connections: int, **options: Any) -> AsyncEngine:
         engine = create_async_engine(
             URL.create("sqlite+aiosqlite", database=str(self.path)),
-            connect_args={"timeout": self.busy_timeout_s, **(connect_args or {})},
+            connect_args={"timeout": self.busy_timeout_s},
             pool_size=connections,
             max_overflow=0,
             pool_reset_on_return=None,
