@@ -4,17 +4,48 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
+import msgspec
+import structlog
 from nats.aio.msg import Msg
 
 from teambus.bus import reads
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
+from teambus.bus.errors import BusUnavailable
 from teambus.bus.topology import EVENTS
 from teambus.contracts import subjects
-from teambus.contracts.ids import RunId, TeamId, Tenant
-from teambus.contracts.message import decode
-from teambus.contracts.run import RunCompleted, RunRefused
+from teambus.contracts.ids import RunId, SessionId, TeamId, Tenant
+from teambus.contracts.message import MalformedMessage, decode
+from teambus.contracts.run import RunRefused
+
+log = structlog.get_logger(__name__)
+
+HEARD_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """A run-completed event as far as a reply needs it.
+
+    `event` is the whole event and `output` the part of it a client reads, both as they were
+    written: an answer of megabytes is passed on without being taken apart.
+    """
+
+    session_id: SessionId
+    code: str | None
+    output: bytes
+    event: bytes
+
+
+class _Completed(msgspec.Struct, tag="run.completed.v1", tag_field="kind"):
+    session_id: SessionId
+    output: msgspec.Raw
+    code: str | None = None
+
+
+_completed = msgspec.json.Decoder(_Completed)
 
 
 class Listener:
@@ -27,73 +58,127 @@ class Listener:
     def __init__(self, bus: Bus, bodies: Bodies, tenant: Tenant, team: TeamId, run: RunId) -> None:
         self._bus = bus
         self._bodies = bodies
-        self._subject = subjects.event(tenant, team, run, "completed")
-        self._team = team
-        self._heard: asyncio.Queue[Msg | None] = asyncio.Queue(maxsize=64)
+        self._completed = subjects.event(tenant, team, run, "completed")
+        self._refused = subjects.event(tenant, team, run, "refused")
+        self._heard: asyncio.Queue[Msg | None] = asyncio.Queue(maxsize=HEARD_MAX)
+        self._given_up = False
 
-    async def completed(self, *, wait_s: float, look_s: float = 3) -> RunCompleted | None:
-        """The run-completed event, or None when `wait_s` seconds have passed without it."""
+    async def ended(
+        self, request_seq: int | None, *, wait_s: float, look_s: float
+    ) -> RunEnd | RunRefused | None:
+        """How the run ended, or None when `wait_s` seconds have passed or waiting was given up.
+
+        A refusal counts only when it is of the request with the sequence `request_seq`. What was
+        not heard is looked up every `look_s` seconds and after a lost connection.
+        """
         deadline = time.monotonic() + wait_s
-        while True:
-            if found := await self.look():
-                return found
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                return None
-            if heard := await self._hear(min(look_s, left_s)):
-                return heard
+        while not self._given_up and (left_s := deadline - time.monotonic()) > 0:
+            end = await self._hear(min(look_s, left_s), request_seq)
+            end = end or await self.look(request_seq, wait_s=look_s)
+            if end is not None:
+                return end
+        return None
 
-    async def look(self) -> RunCompleted | None:
-        """The run-completed event if it is already there."""
-        stored = await reads.last_nearby(self._bus, EVENTS, self._subject)
-        if stored is None:
+    async def look(self, request_seq: int | None, *, wait_s: float) -> RunEnd | RunRefused | None:
+        """How the run ended if the bus says so within `wait_s`; a bus that is away says nothing."""
+        try:
+            async with asyncio.timeout(wait_s):
+                return await self._find(request_seq)
+        except (BusUnavailable, TimeoutError) as error:
+            log.debug("could not look for the end", error=repr(error))
             return None
-        return decode(RunCompleted, await self._bodies.load(stored.data, stored.headers))
 
-    async def _hear(self, wait_s: float) -> RunCompleted | None:
-        """What is heard within `wait_s`; None also when it is time to look again."""
+    def wake(self, *, give_up: bool = False) -> None:
+        """Look at once; `give_up`: for the last time."""
+        self._given_up = self._given_up or give_up
+        if not self._heard.full():
+            self._heard.put_nowait(None)
+
+    async def _find(self, request_seq: int | None) -> RunEnd | RunRefused | None:
+        if (stored := await reads.last_nearby(self._bus, EVENTS, self._completed)) is not None:
+            return await _read(self._bodies, stored.data, stored.headers)
+        if request_seq is None:
+            return None
+        if (stored := await reads.last_nearby(self._bus, EVENTS, self._refused)) is not None:
+            return _refusal(stored.data, request_seq)
+        return None
+
+    async def _hear(self, wait_s: float, request_seq: int | None) -> RunEnd | RunRefused | None:
+        """What is heard within `wait_s`; None also when it is time to look."""
         try:
             async with asyncio.timeout(wait_s):
                 while (message := await self._heard.get()) is not None:
-                    if (event := await self._read(message)) is not None:
-                        return event
+                    if (end := await self._understand(message, request_seq)) is not None:
+                        return end
         except TimeoutError:
             pass
         return None
 
-    async def _read(self, message: Msg) -> RunCompleted | None:
+    async def _understand(
+        self, message: Msg, request_seq: int | None
+    ) -> RunEnd | RunRefused | None:
+        """`live` subjects do not name the team; the header does."""
         headers = dict(message.headers or {})
-        if headers.get("Nats-Subject", self._subject) != self._subject:
-            return None
-        return decode(RunCompleted, await self._bodies.load(message.data, headers))
+        subject = headers.get("Nats-Subject")
+        if subject == self._completed:
+            return await _read(self._bodies, message.data, headers)
+        return _refusal(message.data, request_seq) if subject == self._refused else None
 
-    async def _on_message(self, message: Msg) -> None:
-        if message.subject.endswith(".completed") and not self._heard.full():
+    async def on_message(self, message: Msg) -> None:
+        if message.subject.endswith((".completed", ".refused")) and not self._heard.full():
             self._heard.put_nowait(message)
-
-    def _on_reconnect(self) -> None:
-        if not self._heard.full():
-            self._heard.put_nowait(None)
 
 
 class Waiter:
-    """Opens listeners; one for each HTTP request that waits."""
+    """Opens listeners; one for each caller that waits."""
 
     def __init__(self, bus: Bus, bodies: Bodies) -> None:
         self._bus = bus
         self._bodies = bodies
+        self._open: set[Listener] = set()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._open)
 
     @asynccontextmanager
     async def listening(
         self, tenant: Tenant, team_id: TeamId, run_id: RunId
     ) -> AsyncIterator[Listener]:
         listener = Listener(self._bus, self._bodies, tenant, team_id, run_id)
-        heard = subjects.live(tenant, run_id, "completed")
-        self._bus.reconnect_listeners.add(listener._on_reconnect)  # noqa: SLF001 - same module
-        subscription = await self._bus.client.subscribe(heard, cb=listener._on_message)  # noqa: SLF001 - same module
+        heard = subjects.live(tenant, run_id, "*")
+        subscription = await self._bus.client.subscribe(heard, cb=listener.on_message)
+        self._bus.reconnect_listeners.add(listener.wake)
+        self._open.add(listener)
         try:
             yield listener
         finally:
-            self._bus.reconnect_listeners.discard(listener._on_reconnect)  # noqa: SLF001 - same module
+            self._open.discard(listener)
+            self._bus.reconnect_listeners.discard(listener.wake)
             if not self._bus.client.is_closed:
                 await subscription.unsubscribe()
+
+    async def end_of(self, tenant: Tenant, team_id: TeamId, run_id: RunId) -> RunEnd | None:
+        """The end of a run, as the stream's leader knows it."""
+        subject = subjects.event(tenant, team_id, run_id, "completed")
+        stored = await reads.last(self._bus, EVENTS, subject)
+        return None if stored is None else await _read(self._bodies, stored.data, stored.headers)
+
+    def give_up(self) -> None:
+        """Let every open listener look once more and then return."""
+        for listener in tuple(self._open):
+            listener.wake(give_up=True)
+
+
+async def _read(bodies: Bodies, data: bytes, headers: dict[str, str]) -> RunEnd:
+    event = await bodies.load(data, headers)
+    try:
+        read = _completed.decode(event)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedMessage(f"not a run.completed.v1: {error}") from error
+    return RunEnd(read.session_id, read.code, bytes(read.output), event)
+
+
+def _refusal(data: bytes, request_seq: int | None) -> RunRefused | None:
+    refused = decode(RunRefused, data)
+    return refused if refused.request_seq == request_seq else None

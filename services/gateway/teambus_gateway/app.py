@@ -1,0 +1,68 @@
+"""The web application: endpoints, errors and cross-origin rules around them."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from teambus_gateway.problems import Problem
+from teambus_gateway.routes import Parts, make_router
+
+log = structlog.get_logger(__name__)
+
+
+def make_app(parts: Callable[[], Parts], *, cors_origins: Sequence[str]) -> FastAPI:
+    app = FastAPI(title="teambus", version="0.1.0", description="Teams of agents on NATS.")
+    app.include_router(make_router(parts))
+    app.add_exception_handler(Problem, _answer_problem)
+    app.add_middleware(AnswerUnexpected)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=list(cors_origins),
+        allow_credentials=True,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["*"],
+    )
+    return app
+
+
+async def _answer_problem(_: Request, problem: Exception) -> Response:
+    assert isinstance(problem, Problem), problem
+    if problem.status >= 500:
+        log.warning("could not answer", status=problem.status, code=problem.code)
+    else:
+        log.debug("refused", status=problem.status, detail=problem.detail)
+    return Response(
+        problem.body(), problem.status, headers=problem.headers, media_type="application/json"
+    )
+
+
+class AnswerUnexpected:
+    """Turns an exception nobody expected into a 500 that names its class, and logs the rest."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception as error:
+            log.error("unexpected error", path=scope.get("path"), exc_info=error)
+            if started or scope["type"] != "http":
+                raise
+            detail = f"Internal server error ({type(error).__name__})"
+            body = msgspec.json.encode({"detail": detail})
+            await Response(body, 500, media_type="application/json")(scope, receive, send)

@@ -1,0 +1,78 @@
+"""The teams that exist, as last read from the catalogue; looked at again every few seconds."""
+
+import asyncio
+import time
+
+import structlog
+
+from teambus.bus import catalogue
+from teambus.bus.connection import Bus
+from teambus.bus.errors import BusError
+from teambus.contracts.catalogue import AppDescription, TeamDescription
+from teambus.contracts.ids import TeamId
+from teambus.contracts.message import MalformedMessage
+from teambus_gateway.problems import Problem
+
+log = structlog.get_logger(__name__)
+
+
+class Catalogue:
+    """Apps and teams by id. `apps` is None until it was read once; then `known` is set."""
+
+    def __init__(self, bus: Bus, *, poll_s: float, reread_s: float, retry_after_s: int) -> None:
+        self._bus = bus
+        self._poll_s = poll_s
+        self._reread_s = reread_s
+        self._retry_after_s = retry_after_s
+        self._revision = -1
+        self._teams: dict[TeamId, TeamDescription] = {}
+        self._reading = asyncio.Lock()
+        self._read_at = float("-inf")
+        self.apps: list[AppDescription] | None = None
+        self.known = asyncio.Event()
+
+    @property
+    def teams(self) -> list[TeamDescription]:
+        return list(self._teams.values())
+
+    async def keep_fresh(self) -> None:
+        """Read again whenever it has changed; runs until cancelled."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(self._poll_s)
+
+    async def team(self, team_id: TeamId) -> TeamDescription:
+        """A team; one not known is looked for again, though not more often than every `reread_s`.
+
+        Raises `Problem`: 404 `Team not found`, or 503 when the catalogue could never be read.
+        """
+        team = self._teams.get(team_id)
+        if team is None and time.monotonic() - self._read_at >= self._reread_s:
+            await self.refresh()
+            team = self._teams.get(team_id)
+        if team is None and self.apps is None:
+            detail = "the teams are not known yet; try again later"
+            raise Problem(503, detail, "catalogue_unread", retry_after_s=self._retry_after_s)
+        if team is None:
+            raise Problem(404, "Team not found")
+        return team
+
+    async def refresh(self) -> None:
+        """Read the catalogue if it has changed; what was known stays when it cannot be read."""
+        async with self._reading:
+            try:
+                await self._read()
+            except (BusError, MalformedMessage) as error:
+                log.warning("could not read the catalogue", error=str(error))
+            self._read_at = time.monotonic()
+
+    async def _read(self) -> None:
+        revision = await catalogue.revision(self._bus)
+        if revision == self._revision:
+            return
+        apps = await catalogue.read(self._bus)
+        self._teams = {team.id: team for app in apps for team in app.teams}
+        self.apps = apps
+        self._revision = revision
+        self.known.set()
+        log.info("catalogue read", revision=revision, teams=sorted(self._teams))

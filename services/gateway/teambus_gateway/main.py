@@ -1,0 +1,141 @@
+"""The gateway as a process of its own, and as an ASGI application for somebody else's server."""
+
+import asyncio
+import os
+import sys
+from contextlib import AsyncExitStack
+from typing import NoReturn
+
+import msgspec
+import structlog
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from teambus.bus.connection import Bus, connect
+from teambus.bus.errors import BusError
+from teambus.runtime.logging import configure_logging
+from teambus.runtime.management import Readiness, management_port, report
+from teambus.runtime.settings import SettingsError, read_settings
+from teambus.runtime.stopping import exit_with_parent, stop_on_signals, stop_when_closed
+from teambus_gateway.app import make_app
+from teambus_gateway.gateway import open_gateway
+from teambus_gateway.routes import Parts
+from teambus_gateway.serving import PortTaken, bind, serve
+from teambus_gateway.settings import GatewaySettings
+
+if sys.platform == "win32":
+    from asyncio import new_event_loop
+else:
+    from uvloop import new_event_loop
+
+log = structlog.get_logger(__name__)
+
+BUS_LOST = 1
+SETTINGS_WRONG = 2
+
+
+def main() -> None:
+    """Run until told to stop. Exits with 2 for wrong settings, 1 when the bus cannot be had."""
+    configure_logging("gateway")
+    try:
+        settings = read_settings(GatewaySettings, "GATEWAY", os.environ)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            sys.exit(runner.run(run(settings)))
+    except (SettingsError, PortTaken) as error:
+        _fail(str(error), SETTINGS_WRONG)
+    except BusError as error:
+        _fail(str(error), BUS_LOST)
+
+
+async def run(settings: GatewaySettings) -> int:
+    """Serve until a signal or the end of the bus; the exit code."""
+    exit_with_parent()
+    listening = bind(settings)
+    with stop_on_signals() as stop:
+        async with connect(settings.bus()) as bus, open_gateway(bus, settings) as parts:
+            readiness = _readiness(bus, parts, stop)
+            async with management_port(
+                readiness, host=settings.management_host, port=settings.management_port
+            ):
+                watching = [
+                    asyncio.create_task(stop_when_closed(bus.closed, stop)),
+                    asyncio.create_task(_report_ready(parts)),
+                ]
+                app = make_app(lambda: parts, cors_origins=settings.cors_origins)
+                await serve(app, listening, settings, stop=stop, give_up=parts.runs.give_up)
+                for task in watching:
+                    task.cancel()
+            return BUS_LOST if bus.closed.is_set() else 0
+
+
+async def _report_ready(parts: Parts) -> None:
+    await parts.catalogue.known.wait()
+    log.info("ready", tenant=parts.tenant)
+    report(ready=True)
+
+
+def _readiness(bus: Bus, parts: Parts, stop: asyncio.Event) -> Readiness:
+    return Readiness(
+        {
+            "bus": lambda: None if bus.connected else "not connected",
+            "permissions": lambda: bus.violation,
+            "catalogue": lambda: None if parts.catalogue.known.is_set() else "never read",
+            "draining": lambda: "stopping" if stop.is_set() else None,
+        }
+    )
+
+
+def _fail(error: str, code: int) -> NoReturn:
+    report(error=error)
+    sys.stderr.write(error + "\n")
+    sys.exit(code)
+
+
+class AsgiGateway:
+    """The gateway inside any ASGI server: connects at lifespan startup, or when first called.
+
+    Reads the same variables as the service. The server's own settings decide where it listens.
+    """
+
+    def __init__(self) -> None:
+        self._resources = AsyncExitStack()
+        self._opening = asyncio.Lock()
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        try:
+            app = await self._connected_app()
+        except (SettingsError, BusError) as error:
+            log.error("the gateway cannot run", error=str(error))
+            body = msgspec.json.encode({"detail": str(error), "code": "not_connected"})
+            await Response(body, 503, media_type="application/json")(scope, receive, send)
+            return
+        await app(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._connected_app()
+        except (SettingsError, BusError) as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._app = None
+        await self._resources.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _connected_app(self) -> ASGIApp:
+        async with self._opening:
+            if self._app is None:
+                settings = read_settings(GatewaySettings, "GATEWAY", os.environ)
+                bus = await self._resources.enter_async_context(connect(settings.bus()))
+                parts = await self._resources.enter_async_context(open_gateway(bus, settings))
+                self._app = make_app(lambda: parts, cors_origins=settings.cors_origins)
+        return self._app
+
+
+asgi = AsgiGateway()

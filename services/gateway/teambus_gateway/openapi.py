@@ -1,0 +1,132 @@
+"""What the OpenAPI document says of each endpoint, in the keywords FastAPI's routes take."""
+
+from typing import Any
+
+Words = dict[str, Any]
+
+
+def _text(description: str, **more: Any) -> Words:
+    return {"type": "string", "description": description, **more}
+
+
+_JSON_OBJECT = {"contentMediaType": "application/json"}
+
+RUN_FORM: Words = {
+    "type": "object",
+    "required": ["message"],
+    "properties": {
+        "message": _text("What the team is asked.", minLength=1),
+        "stream": {
+            "type": "boolean",
+            "default": True,
+            "description": "Send false: streaming is not supported yet.",
+        },
+        "background": {
+            "type": "boolean",
+            "default": False,
+            "description": "Not supported yet.",
+        },
+        "session_id": _text("The session the run belongs to; a new one if absent.", maxLength=512),
+        "user_id": _text("Who asks.", maxLength=512),
+        "run_id": _text("The id the run shall have; one that is in use is refused.", maxLength=512),
+        "session_state": _text("A JSON object merged over the session's state.", **_JSON_OBJECT),
+        "dependencies": _text("A JSON object for tools and hooks.", **_JSON_OBJECT),
+        "metadata": _text("A JSON object kept with the run.", **_JSON_OBJECT),
+        "add_history_to_context": {
+            "type": "boolean",
+            "description": "Show the leader earlier runs of the session.",
+        },
+    },
+}
+
+_ERROR_SCHEMA: Words = {
+    "type": "object",
+    "required": ["detail"],
+    "properties": {
+        "detail": {"description": "What is wrong, as text or as a list of field errors."},
+        "code": _text("Stable, for programs."),
+        "run_id": _text("The run concerned."),
+    },
+}
+
+
+def _endpoint(name: str, tag: str, says: str, errors: dict[int, str], **more: Any) -> Words:
+    responses: dict[int | str, Words] = {200: {"description": says}}
+    for status, description in errors.items():
+        content = {"application/json": {"schema": _ERROR_SCHEMA}}
+        responses[status] = {"description": description, "content": content}
+    return {
+        "operation_id": name,
+        "summary": name.replace("_", " ").capitalize(),
+        "tags": [tag],
+        "responses": responses,
+        "openapi_extra": more,
+    }
+
+
+def _parameter(name: str, place: str, description: str, *, required: bool = True) -> Words:
+    schema = {"type": "string"}
+    return {
+        "name": name,
+        "in": place,
+        "required": required,
+        "description": description,
+        "schema": schema,
+    }
+
+
+_TEAM = _parameter("team_id", "path", "The team's id.")
+_AWAY = "The bus or what is behind it does not answer, or is full; Retry-After says when to ask."
+
+RUN_TEAM = _endpoint(
+    "run_team",
+    "Teams",
+    "The finished run; its `status` is COMPLETED, ERROR or CANCELLED.",
+    {
+        400: "The form or its metadata cannot be read.",
+        404: "No such team, or the session belongs to another user.",
+        408: "The body did not arrive in time.",
+        409: "The run id or the idempotency key belongs to another request.",
+        413: "The request or one of its fields is too large.",
+        422: "A field is missing or wrong.",
+        429: "Too many runs of this team are waiting.",
+        501: "Asked for what a later release does.",
+        503: _AWAY,
+        504: "The run goes on; `poll` says where to ask for it.",
+    },
+    parameters=[
+        _TEAM,
+        _parameter(
+            "Idempotency-Key",
+            "header",
+            "Sending the same request with the same key again gives the same run.",
+            required=False,
+        ),
+    ],
+    requestBody={
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": RUN_FORM},
+            "application/x-www-form-urlencoded": {"schema": RUN_FORM},
+        },
+    },
+)
+GET_RUN = _endpoint(
+    "get_team_run",
+    "Teams",
+    "The run: finished, or with the status PENDING or RUNNING.",
+    {404: "No such team or run.", 422: "session_id is missing.", 503: _AWAY},
+    parameters=[
+        _TEAM,
+        _parameter("run_id", "path", "The run's id."),
+        _parameter("session_id", "query", "The session the run belongs to."),
+    ],
+)
+LIST_TEAMS = _endpoint("list_teams", "Teams", "Every team.", {})
+GET_TEAM = _endpoint(
+    "get_team", "Teams", "The team.", {404: "No such team.", 503: _AWAY}, parameters=[_TEAM]
+)
+GET_CONFIG = _endpoint("get_config", "Core", "What this AgentOS offers.", {})
+GET_INFO = _endpoint("get_info", "Core", "What this AgentOS is.", {})
+GET_HOME = _endpoint("get_home", "Core", "Where to go from here.", {})
+GET_HEALTH = _endpoint("get_health", "Core", "The process answers.", {})

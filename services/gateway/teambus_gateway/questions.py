@@ -1,0 +1,153 @@
+"""The same gateway for programs on the bus: `run.start` and `run.wait` by request-reply."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+
+from teambus.bus.api import Answer, Question, Reply, answering
+from teambus.bus.bodies import Bodies
+from teambus.bus.connection import Bus
+from teambus.contracts import subjects
+from teambus.contracts.ids import TEXT_ID_LENGTH_MAX, RunId, SessionId, TeamId, new_id, token
+from teambus.contracts.run import RunRequest
+from teambus_gateway.problems import Problem
+from teambus_gateway.routes import Parts
+from teambus_gateway.submission import Submission, check_json, check_run_id, session_of
+
+log = structlog.get_logger(__name__)
+
+QUEUE = "gateway"
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class StartRun(msgspec.Struct, kw_only=True):
+    """`run.start`: a run request that names its team and may leave the run id to the gateway."""
+
+    team_id: TeamId
+    input: str
+    run_id: RunId | None = None
+    session_id: SessionId | None = None
+    user_id: str | None = None
+    session_state: dict[str, Any] | None = None
+    dependencies: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    add_history_to_context: bool | None = None
+
+
+class RunStarted(msgspec.Struct, kw_only=True):
+    """The answer to `run.start`. The run's end will be published on `event_subject`."""
+
+    run_id: RunId
+    session_id: SessionId
+    seq: int
+    event_subject: str
+
+
+class WaitForRun(msgspec.Struct, kw_only=True):
+    """`run.wait`: answered with the run-completed event."""
+
+    team_id: TeamId
+    run_id: RunId
+    timeout_s: float = 30
+
+
+class Questions:
+    """Answers questions about runs, in the tenant their subject names."""
+
+    def __init__(self, bus: Bus, parts: Parts) -> None:
+        self._bodies = Bodies(bus)
+        self._parts = parts
+
+    async def start(self, question: Question) -> Reply:
+        return await _problems_told(self._start, question)
+
+    async def wait(self, question: Question) -> Reply:
+        return await _problems_told(self._wait, question)
+
+    async def _start(self, question: Question) -> Reply:
+        data = await self._bodies.load(question.data, question.headers)
+        asked = _submission(question.tenant, _read(StartRun, data))
+        await self._parts.catalogue.team(asked.team_id)
+        seq = await self._parts.runs.start(asked)
+        request = asked.request
+        assert request.session_id is not None, request
+        event = subjects.event(asked.tenant, asked.team_id, request.run_id, "completed")
+        started = RunStarted(
+            run_id=request.run_id, session_id=request.session_id, seq=seq, event_subject=event
+        )
+        return Reply(msgspec.json.encode(started))
+
+    async def _wait(self, question: Question) -> Reply:
+        wanted = _read(WaitForRun, question.data)
+        await self._parts.catalogue.team(wanted.team_id)
+        wait_s = min(max(wanted.timeout_s, 0), self._parts.runs.limits.reply_timeout_s)
+        end = await self._parts.runs.wait(question.tenant, wanted.team_id, wanted.run_id, wait_s)
+        if end is None:
+            detail = f"the run has not ended within {wait_s:g} s; ask again"
+            raise Problem(504, detail, "reply_timeout", run_id=wanted.run_id)
+        data, headers = await self._bodies.fit(end.event, owner=token(wanted.run_id))
+        return Reply(data, headers)
+
+
+@asynccontextmanager
+async def answering_questions(bus: Bus, parts: Parts, *, at_once_max: int) -> AsyncIterator[None]:
+    """Answer together with all other gateways while the block runs."""
+    questions = Questions(bus, parts)
+    verbs = {"run.start": questions.start, "run.wait": questions.wait}
+    async with AsyncExitStack() as stack:
+        for verb, answer in verbs.items():
+            subject = subjects.api("*", verb)
+            await stack.enter_async_context(
+                answering(bus, subject, answer, queue=QUEUE, at_once_max=at_once_max)
+            )
+        yield
+
+
+async def _problems_told(answer: Answer, question: Question) -> Reply:
+    try:
+        return await answer(question)
+    except Problem as problem:
+        log.debug("refused", subject=question.subject, detail=problem.detail)
+        said = problem.detail if isinstance(problem.detail, str) else "the request is not valid"
+        return Reply.error(problem.status, said, problem.body())
+
+
+def _read(kind: type[S], data: bytes) -> S:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(422, f"not a {kind.__name__}: {error}", "malformed_request") from error
+
+
+def _submission(tenant: str, asked: StartRun) -> Submission:
+    run_id = asked.run_id or new_id()
+    try:
+        _check(asked, run_id)
+    except ValueError as error:
+        raise Problem(422, str(error), "malformed_request") from error
+    request = RunRequest(
+        run_id=run_id,
+        input=asked.input,
+        session_id=asked.session_id or session_of(run_id),
+        user_id=asked.user_id,
+        session_state=asked.session_state,
+        dependencies=asked.dependencies,
+        metadata=asked.metadata,
+        add_history_to_context=asked.add_history_to_context,
+    )
+    return Submission(tenant, asked.team_id, request, "chosen" if asked.run_id else "fresh")
+
+
+def _check(asked: StartRun, run_id: RunId) -> None:
+    """Raises `ValueError` for what a form would not let through either."""
+    if not asked.input:
+        raise ValueError("input is empty")
+    for name in ("run_id", "session_id", "user_id"):
+        if len(getattr(asked, name) or "") > TEXT_ID_LENGTH_MAX:
+            raise ValueError(f"{name} is longer than {TEXT_ID_LENGTH_MAX} characters")
+    check_run_id(run_id)
+    for name in ("session_state", "dependencies", "metadata"):
+        check_json(getattr(asked, name))

@@ -1,0 +1,114 @@
+"""The HTTP endpoints. Routes take the bare request: declared form fields would cost three times
+the rest of the gateway's work, so the form is read here and described to OpenAPI by hand.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import structlog
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from teambus.contracts.ids import Tenant
+from teambus_gateway import openapi
+from teambus_gateway.catalogue import Catalogue
+from teambus_gateway.forms import FormLimits, read_form
+from teambus_gateway.lookup import Lookup, Wanted
+from teambus_gateway.problems import missing
+from teambus_gateway.runs import Runs
+from teambus_gateway.shapes import NAME, config_shape, info_shape, team_shape
+from teambus_gateway.submission import check_supported, read_submission
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the endpoints work with."""
+
+    tenant: Tenant
+    runs: Runs
+    lookup: Lookup
+    catalogue: Catalogue
+    form_limits: FormLimits
+
+
+def json_reply(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")
+
+
+def make_router(parts: Callable[[], Parts]) -> APIRouter:
+    """All endpoints. `parts` gives what they work with, which exists once the bus is connected."""
+    router = APIRouter()
+
+    @router.post("/teams/{team_id}/runs", **openapi.RUN_TEAM)
+    async def run_team(request: Request) -> Response:
+        return await _run_team(parts(), request)
+
+    @router.get("/teams/{team_id}/runs/{run_id}", **openapi.GET_RUN)
+    async def get_run(request: Request) -> Response:
+        return await _get_run(parts(), request)
+
+    @router.get("/teams", **openapi.LIST_TEAMS)
+    async def list_teams(_: Request) -> Response:
+        return json_reply([team_shape(team) for team in parts().catalogue.teams])
+
+    @router.get("/teams/{team_id}", **openapi.GET_TEAM)
+    async def get_team(request: Request) -> Response:
+        team = await parts().catalogue.team(request.path_params["team_id"])
+        return json_reply(team_shape(team))
+
+    @router.get("/config", **openapi.GET_CONFIG)
+    async def get_config(_: Request) -> Response:
+        return json_reply(config_shape(parts().catalogue.apps or []))
+
+    @router.get("/info", **openapi.GET_INFO)
+    async def get_info(_: Request) -> Response:
+        return json_reply(info_shape(parts().catalogue.apps or []))
+
+    add_plain_routes(router)
+    return router
+
+
+def add_plain_routes(router: APIRouter) -> None:
+    """What is the same whether the bus is there or not."""
+    instantiated_at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+    @router.get("/", **openapi.GET_HOME)
+    async def get_home(_: Request) -> Response:
+        return json_reply({"name": NAME, "health": "/health", "info": "/info", "docs": "/docs"})
+
+    @router.get("/health", **openapi.GET_HEALTH)
+    async def get_health(_: Request) -> Response:
+        return json_reply({"status": "ok", "instantiated_at": instantiated_at})
+
+
+async def _run_team(parts: Parts, request: Request) -> Response:
+    form = await read_form(request, parts.form_limits)
+    team_id = request.path_params["team_id"]
+    key = request.headers.get("idempotency-key")
+    asked = read_submission(parts.tenant, team_id, form, key)
+    await parts.catalogue.team(team_id)
+    check_supported(form, team_id, str(request.base_url))
+    structlog.contextvars.bind_contextvars(
+        tenant=parts.tenant, team_id=team_id, run_id=asked.request.run_id
+    )
+    end = await parts.runs.answer(asked)
+    log.debug("run answered", code=end.code)
+    return Response(end.output, media_type="application/json")
+
+
+async def _get_run(parts: Parts, request: Request) -> Response:
+    session_id = request.query_params.get("session_id")
+    if session_id is None:
+        raise missing(("query", "session_id"))
+    team = await parts.catalogue.team(request.path_params["team_id"])
+    run_id = request.path_params["run_id"]
+    structlog.contextvars.bind_contextvars(tenant=parts.tenant, team_id=team.id, run_id=run_id)
+    found = await parts.lookup.find(Wanted(parts.tenant, team, run_id, session_id))
+    log.debug("run looked up")
+    return Response(found, media_type="application/json")

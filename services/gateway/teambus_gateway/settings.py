@@ -1,0 +1,65 @@
+"""What an operator may choose for the gateway."""
+
+from dataclasses import dataclass, field
+
+from teambus.bus.connection import BusSettings
+from teambus.contracts.ids import DEFAULT_TENANT
+
+MIB = 1024 * 1024
+
+ORIGINS = (
+    "http://localhost:3000",
+    "https://agno.com",
+    "https://www.agno.com",
+    "https://app.agno.com",
+    "https://os-stg.agno.com",
+    "https://os.agno.com",
+)
+"""The browser origins that AgentOS lets in by default."""
+
+
+def _shared(variable: str) -> dict[str, str]:
+    return {"variable": variable}
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """Read from `GATEWAY_<FIELD>`, or the variable a field names."""
+
+    nats_url: tuple[str, ...] = field(metadata=_shared("NATS_URL"))
+    nats_credentials_file: str | None = field(
+        default=None, metadata=_shared("NATS_CREDENTIALS_FILE")
+    )
+    tenant: str = field(default=DEFAULT_TENANT, metadata=_shared("TEAMBUS_TENANT"))
+    management_host: str = field(default="127.0.0.1", metadata=_shared("MANAGEMENT_HOST"))
+    management_port: int = field(default=0, metadata=_shared("MANAGEMENT_PORT"))
+    host: str = "127.0.0.1"
+    port: int = 7777
+    listen_fd: int | None = None
+    """A listening socket inherited from the supervisor; in place of host and port."""
+    drain_s: float = 30
+    keep_alive_s: int = 75
+    reply_timeout_s: float = 300
+    look_s: float = 3
+    retry_after_s: int = 5
+    waiting_max: int = 10_000
+    questions_max: int = 1_000
+    request_bytes_max: int = 8 * MIB
+    field_bytes_max: int = 4 * MIB
+    fields_max: int = 1_000
+    body_timeout_s: float = 30
+    catalogue_poll_s: float = 2
+    catalogue_reread_s: float = 0.5
+    store_timeout_s: float = 5
+    connect_timeout_s: float = 10
+    publish_patience_s: float = 20
+    cors_origins: tuple[str, ...] = ORIGINS
+
+    def bus(self) -> BusSettings:
+        return BusSettings(
+            urls=self.nats_url,
+            name="gateway",
+            credentials_file=self.nats_credentials_file,
+            connect_timeout_s=self.connect_timeout_s,
+            publish_patience_s=self.publish_patience_s,
+        )

@@ -1,0 +1,218 @@
+"""From the fields of a form to a run request: what is asked, checked field by field."""
+
+import shlex
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+import structlog
+
+from teambus.contracts.ids import (
+    TEXT_ID_LENGTH_MAX,
+    RunId,
+    SessionId,
+    TeamId,
+    Tenant,
+    keyed_run_id,
+    new_id,
+)
+from teambus.contracts.run import RunRequest
+from teambus_gateway.forms import Form
+from teambus_gateway.problems import Problem, field_problem, missing
+
+log = structlog.get_logger(__name__)
+
+ANONYMOUS = "anonymous"
+JSON_DEPTH_MAX = 64
+TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
+NOTHING = frozenset({"", "null", "none", "[]", "{}"})
+NOT_YET = ("files", "files_metadata", "images", "audio", "videos", "input_files", "output_schema")
+
+Origin: TypeAlias = Literal["fresh", "keyed", "chosen"]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A checked run request. `origin` says who made its run id: the gateway, from nothing or from
+    an idempotency key, or the client; all but a fresh one may have been submitted before.
+    """
+
+    tenant: Tenant
+    team_id: TeamId
+    request: RunRequest
+    origin: Origin
+
+
+def read_submission(
+    tenant: Tenant, team_id: TeamId, form: Form, idempotency_key: str | None
+) -> Submission:
+    """Raises `Problem` for the first thing that is wrong."""
+    fields = form.fields
+    message = _message(form)
+    _flag(fields, "monitor")
+    _integer(fields, "version")
+    origin, run_id = _run_id(tenant, team_id, fields, idempotency_key)
+    return Submission(
+        tenant,
+        team_id,
+        RunRequest(
+            run_id=run_id,
+            input=message,
+            session_id=_text(fields, "session_id") or session_of(run_id),
+            user_id=_text(fields, "user_id"),
+            metadata=_metadata(fields),
+            session_state=_object_or_nothing(fields, "session_state"),
+            dependencies=_object_or_nothing(fields, "dependencies"),
+            add_history_to_context=_flag(fields, "add_history_to_context"),
+        ),
+        origin,
+    )
+
+
+def check_supported(form: Form, team_id: TeamId, base_url: str) -> None:
+    """Raises `Problem` 501 for what is asked of a later release."""
+    stream, background = _flag(form.fields, "stream"), _flag(form.fields, "background")
+    given = {name for name, value in form.fields.items() if value.strip().lower() not in NOTHING}
+    later = [name for name in NOT_YET if name in given or name in form.files]
+    if form.files or later:
+        named = ", ".join(sorted({*form.files, *later}))
+        raise Problem(501, f"not supported yet: {named}; send text only", "not_supported")
+    if background or stream is not False:
+        what = "background runs are" if background else "streaming is"
+        curl = _curl(form.fields["message"], team_id, base_url)
+        raise Problem(
+            501, f"{what} not supported yet; ask for the whole answer: {curl}", "not_supported"
+        )
+
+
+def session_of(run_id: RunId) -> SessionId:
+    """The session of a run that names none, made from the run id: a repeat asks the same."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"teambus:run:{run_id}"))
+
+
+def check_json(value: Any) -> None:
+    """Raises `ValueError` for what the bus does not carry: huge numbers, deep nests."""
+    try:
+        _check_depth(value, JSON_DEPTH_MAX)
+        msgspec.json.encode(value)
+    except (msgspec.MsgspecError, OverflowError, RecursionError, TypeError) as error:
+        raise ValueError(str(error)) from error
+
+
+def check_run_id(value: str) -> None:
+    """Raises `ValueError`: a run id stands in headers and paths, where not every text is safe."""
+    if not (
+        value.isascii() and value.isprintable() and value == value.strip() and "/" not in value
+    ):
+        raise ValueError("a run_id is printable ASCII without '/' and without spaces at its ends")
+
+
+def _message(form: Form) -> str:
+    if "message" in form.files:
+        raise field_problem(
+            "string_type", ("body", "message"), "Input should be a valid string", None
+        )
+    message = form.fields.get("message")
+    if not message:
+        raise missing(("body", "message"))
+    return message
+
+
+def _run_id(
+    tenant: Tenant, team_id: TeamId, fields: Mapping[str, str], key: str | None
+) -> tuple[Origin, RunId]:
+    chosen = _text(fields, "run_id")
+    if key is not None and len(key) > TEXT_ID_LENGTH_MAX:
+        raise Problem(422, f"Idempotency-Key is longer than {TEXT_ID_LENGTH_MAX} characters")
+    if key and chosen:
+        raise Problem(422, "an Idempotency-Key makes the run_id: send one or the other, not both")
+    if key:
+        return "keyed", keyed_run_id(tenant, ANONYMOUS, f"POST /teams/{team_id}/runs", key)
+    if chosen is None:
+        return "fresh", new_id()
+    try:
+        check_run_id(chosen)
+    except ValueError as error:
+        raise field_problem("value_error", ("body", "run_id"), str(error), chosen) from error
+    return "chosen", chosen
+
+
+def _text(fields: Mapping[str, str], name: str) -> str | None:
+    value = fields.get(name) or None
+    if value is not None and len(value) > TEXT_ID_LENGTH_MAX:
+        says = f"String should have at most {TEXT_ID_LENGTH_MAX} characters"
+        raise field_problem("string_too_long", ("body", name), says, value)
+    return value
+
+
+def _flag(fields: Mapping[str, str], name: str) -> bool | None:
+    value = fields.get(name, "")
+    word = value.strip().lower()
+    if word in TRUE:
+        return True
+    if word in FALSE:
+        return False
+    if word in NOTHING:
+        return None
+    says = "Input should be a valid boolean, unable to interpret input"
+    raise field_problem("bool_parsing", ("body", name), says, value)
+
+
+def _integer(fields: Mapping[str, str], name: str) -> None:
+    value = fields.get(name, "")
+    try:
+        int(value[:20] or 0)
+    except ValueError as error:
+        says = "Input should be a valid integer, unable to parse string as an integer"
+        raise field_problem("int_parsing", ("body", name), says, value) from error
+
+
+def _metadata(fields: Mapping[str, str]) -> dict[str, Any] | None:
+    try:
+        return _object(fields, "metadata")
+    except ValueError as error:
+        detail = "Invalid metadata parameter: expected a JSON object"
+        raise Problem(400, detail) from error
+
+
+def _object_or_nothing(fields: Mapping[str, str], name: str) -> dict[str, Any] | None:
+    """AgentOS drops what it cannot read here, and so do we, but not silently."""
+    try:
+        return _object(fields, name)
+    except ValueError as error:
+        log.warning("form field dropped", field=name, error=str(error))
+        return None
+
+
+def _object(fields: Mapping[str, str], name: str) -> dict[str, Any] | None:
+    """Raises `ValueError` unless the field is absent or a JSON object."""
+    text = fields.get(name, "")
+    if text.strip().lower() in ("", "null", "none"):
+        return None
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON object is expected, not a {type(value).__name__}")
+    check_json(value)
+    return value
+
+
+def _check_depth(value: Any, left: int) -> None:
+    if left == 0:
+        raise ValueError(f"nested more than {JSON_DEPTH_MAX} deep")
+    children = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    )
+    for child in children:
+        _check_depth(child, left - 1)
+
+
+def _curl(message: str, team_id: TeamId, base_url: str) -> str:
+    is_plain = message.isprintable() and len(message) <= 200 and message[0] not in "@<"
+    said = shlex.quote(f"message={message if is_plain else 'Hello'}")
+    return f"curl -X POST {base_url.rstrip('/')}/teams/{team_id}/runs -F {said} -F stream=false"

@@ -1,0 +1,119 @@
+"""Request-reply on the bus: questions answered by whichever replica of a service is free."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import nats.errors
+import structlog
+from nats.aio.msg import Msg
+
+from teambus.bus.connection import Bus
+from teambus.bus.errors import BusError, BusUnavailable
+from teambus.contracts import headers as names
+
+log = structlog.get_logger(__name__)
+
+
+class NobodyAnswers(BusError):
+    """no service answers this question"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer. One that failed has `Nats-Service-Error-Code` among its headers."""
+
+    data: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def error(cls, status: int, detail: str, body: bytes = b"") -> "Reply":
+        line = " ".join(detail.split())[:200].encode("ascii", "replace").decode()
+        return cls(body, {names.ERROR_CODE: str(status), names.ERROR_DETAIL: line})
+
+    @property
+    def error_code(self) -> str | None:
+        return self.headers.get(names.ERROR_CODE)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request as it arrived. Its subject is trusted, its data is not."""
+
+    subject: str
+    data: bytes
+    headers: dict[str, str]
+
+    @property
+    def tenant(self) -> str:
+        return self.subject.split(".")[3]
+
+
+Answer: TypeAlias = Callable[[Question], Awaitable[Reply]]
+
+
+async def ask(bus: Bus, subject: str, data: bytes, *, wait_s: float) -> Reply:
+    """Ask once. Raises `NobodyAnswers` or, without a reply in time, `BusUnavailable`."""
+    try:
+        message = await bus.client.request(subject, data, timeout=wait_s)
+    except nats.errors.NoRespondersError as error:
+        raise NobodyAnswers(subject) from error
+    except (TimeoutError, nats.errors.Error) as error:
+        raise BusUnavailable(f"{subject}: no answer within {wait_s:g} s") from error
+    return Reply(message.data, dict(message.headers or {}))
+
+
+@asynccontextmanager
+async def answering(
+    bus: Bus, subject: str, answer: Answer, *, queue: str, at_once_max: int
+) -> AsyncIterator[None]:
+    """Answer questions while the block runs, each in a task of its own, `at_once_max` at most."""
+    desk = _Desk(bus, answer, at_once_max)
+    subscription = await bus.client.subscribe(subject, queue=queue, cb=desk.on_message)
+    try:
+        yield
+    finally:
+        if not bus.client.is_closed:
+            await subscription.unsubscribe()
+        await desk.close()
+
+
+class _Desk:
+    """Takes questions and sends answers."""
+
+    def __init__(self, bus: Bus, answer: Answer, at_once_max: int) -> None:
+        self._bus = bus
+        self._answer = answer
+        self._at_once_max = at_once_max
+        self._open: set[asyncio.Task[None]] = set()
+
+    async def on_message(self, message: Msg) -> None:
+        if not message.reply:
+            return
+        if len(self._open) >= self._at_once_max:
+            await self._send(message, Reply.error(503, "too many questions at once; ask again"))
+            return
+        task = asyncio.create_task(self._serve(message))
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    async def close(self) -> None:
+        for task in tuple(self._open):
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _serve(self, message: Msg) -> None:
+        question = Question(message.subject, message.data, dict(message.headers or {}))
+        try:
+            reply = await self._answer(question)
+        except Exception as error:
+            log.error("could not answer", subject=message.subject, exc_info=error)
+            reply = Reply.error(500, f"internal error ({type(error).__name__})")
+        await self._send(message, reply)
+
+    async def _send(self, message: Msg, reply: Reply) -> None:
+        if not self._bus.client.is_closed:
+            headers = reply.headers or None
+            await self._bus.client.publish(message.reply, reply.data, headers=headers)
