@@ -41,6 +41,7 @@ class Bus:
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     reconnect_listeners: set[Callable[[], None]] = field(default_factory=set)
     violation: str | None = None
+    closing: bool = False
 
     @property
     def connected(self) -> bool:
@@ -102,7 +103,8 @@ def _options(bus: Bus) -> dict[str, Any]:
             log.warning("bus error", error=repr(error))
 
     async def on_disconnect() -> None:
-        log.warning("bus connection lost")
+        if not bus.closing:
+            log.warning("bus connection lost")
 
     async def on_reconnect() -> None:
         log.info("bus connection restored")
@@ -132,6 +134,7 @@ def _options(bus: Bus) -> dict[str, Any]:
 
 async def _close(bus: Bus) -> None:
     """Send what is pending, then close. `drain` is not used: it hangs on pull subscriptions."""
+    bus.closing = True
     if bus.client.is_connected:
         try:
             await bus.barrier()

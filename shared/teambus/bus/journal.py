@@ -49,7 +49,10 @@ async def read_entries(
 
 
 class Journal:
-    """The appending end. Records added while an append is in flight share the next one."""
+    """The appending end. Records added while an append is in flight share the next one.
+
+    `lost` is set when no further append is possible: fenced, or the bus away for too long.
+    """
 
     def __init__(self, bus: Bus, bodies: Bodies, subject: str, *, run_id: str, tail: Tail) -> None:
         self.attempt = uuid.uuid4().hex
@@ -63,6 +66,7 @@ class Journal:
         self._appending: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._proven_at = 0.0
+        self.lost = asyncio.Event()
 
     def add(self, record: Record) -> None:
         """Note a record; `settled` says when it is durable."""
@@ -94,7 +98,7 @@ class Journal:
         tail = await read_tail(self._bus, self._subject)
         await self.settled()
         if tail.seq > self._seq:
-            self._failure = Fenced(f"{self._subject}: the tail is {tail.seq}, not {self._seq}")
+            self._fail(Fenced(f"{self._subject}: the tail is {tail.seq}, not {self._seq}"))
         self._raise_failure()
         self._proven_at = asked_at
 
@@ -107,13 +111,17 @@ class Journal:
         if self._failure is not None:
             raise self._failure
 
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        self.lost.set()
+
     async def _append_all(self) -> None:
         try:
             while self._waiting:
                 records, self._waiting = self._waiting, []
                 await self._append_entry(records)
         except Exception as error:  # noqa: BLE001 - kept for whoever waits, who raises it
-            self._failure = error
+            self._fail(error)
         finally:
             self._appending = None
 

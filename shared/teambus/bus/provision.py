@@ -4,6 +4,9 @@ One writer applies, any number of services verify. Applying again changes nothin
 server refuses to change is reported with its reason and left as it is.
 """
 
+import asyncio
+import time
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -16,13 +19,14 @@ from teambus.contracts.catalogue import AppDescription
 
 log = structlog.get_logger(__name__)
 
+LOOK_S = 0.5
 CONSUMER_MISSING = 10014
 STREAM_MISSING = 10059
 FILTER_OVERLAP = 10100
 
 
 async def provision(bus: Bus, app: AppDescription, settings: topology.TopologySettings) -> None:
-    """Create or update every stream and this app's consumers, then list the app in the catalogue."""
+    """Create or update every stream and this app's consumers, then put it in the catalogue."""
     for document in topology.streams(settings):
         await _apply_stream(bus, document)
     await catalogue.check_owners(bus, app)
@@ -33,6 +37,15 @@ async def provision(bus: Bus, app: AppDescription, settings: topology.TopologySe
     await catalogue.put(bus, app)
 
 
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A consumer that is as it should be."""
+
+    stream: str
+    name: str
+    ack_wait_s: float
+
+
 async def verify_consumer(bus: Bus, stream: str, name: str) -> float:
     """The consumer's `ack_wait` in seconds; raises `TopologyMismatch` when it is not there."""
     config = await _info(bus, f"CONSUMER.INFO.{stream}.{name}", CONSUMER_MISSING)
@@ -41,6 +54,19 @@ async def verify_consumer(bus: Bus, stream: str, name: str) -> float:
             f"consumer {name} of {stream} is missing; run `teambus provision --app ...`"
         )
     return float(config["ack_wait"]) / 1e9
+
+
+async def provisioned(bus: Bus, stream: str, name: str, *, wait_s: float) -> Consumer:
+    """The consumer, once somebody has provisioned it; `TopologyMismatch` after `wait_s`."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return Consumer(stream, name, await verify_consumer(bus, stream, name))
+        except TopologyMismatch as missing:
+            if time.monotonic() >= deadline:
+                raise
+            log.warning("waiting to be provisioned", why=str(missing))
+        await asyncio.sleep(LOOK_S)
 
 
 async def verify_stream(bus: Bus, name: str) -> None:

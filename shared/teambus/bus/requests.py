@@ -9,7 +9,7 @@ from teambus.bus.publish import Publication, publish
 from teambus.bus.topology import REQUESTS
 from teambus.contracts import headers as names
 from teambus.contracts import subjects
-from teambus.contracts.ids import TeamId, Tenant
+from teambus.contracts.ids import TeamId, Tenant, token
 from teambus.contracts.message import encode
 from teambus.contracts.run import RunRequest
 
@@ -27,13 +27,13 @@ class Requests:
 
         Raises `QuotaExceeded`, `StreamFull` or, the outcome unknown, `BusUnavailable`.
         """
-        data, headers = await self.bodies.fit(encode(request), owner=request.run_id)
-        headers |= names.cloud_event(request.run_id, "run.requested.v1", self.source)
-        headers[names.RUN_ID] = request.run_id
+        data, headers = await self.bodies.fit(encode(request), owner=token(request.run_id))
+        headers |= names.cloud_event(token(request.run_id), "run.requested.v1", self.source)
+        headers[names.RUN_ID] = token(request.run_id)
         message = Publication(
             subjects.request(tenant, team_id),
             data,
-            f"{tenant}:{team_id}:{request.run_id}",
+            f"{tenant}:{team_id}:{token(request.run_id)}",
             headers=headers,
         )
         return (await publish(self.bus, message)).seq

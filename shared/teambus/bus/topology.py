@@ -46,7 +46,13 @@ class TopologySettings:
 
 def streams(settings: TopologySettings) -> list[dict[str, Any]]:
     """The full document of every stream."""
-    kept = {"max_age": _ns(settings.retention_s)}
+    return [*_run_streams(settings), *_record_streams(settings), *_stores(settings)]
+
+
+def _run_streams(settings: TopologySettings) -> list[dict[str, Any]]:
+    """What a run is asked, does and says."""
+    events = f"{ROOT}.event.*.*.*.*"
+    live = f"{ROOT}.live.{{{{wildcard(1)}}}}.{{{{wildcard(3)}}}}.{{{{wildcard(4)}}}}"
     return [
         _stream(
             settings,
@@ -60,40 +66,54 @@ def streams(settings: TopologySettings) -> list[dict[str, Any]]:
         _stream(
             settings,
             EVENTS,
-            f"{ROOT}.event.*.*.*.*",
+            events,
+            max_age=_ns(settings.retention_s),
             max_bytes=settings.events_bytes_max,
-            republish={
-                "src": f"{ROOT}.event.*.*.*.*",
-                "dest": f"{ROOT}.live.{{{{wildcard(1)}}}}.{{{{wildcard(3)}}}}.{{{{wildcard(4)}}}}",
-            },
-            **kept,
+            republish={"src": events, "dest": live},
         ),
         _stream(
-            settings, JOURNAL, f"{ROOT}.journal.*.*.*", max_bytes=settings.journal_bytes_max, **kept
+            settings,
+            JOURNAL,
+            f"{ROOT}.journal.*.*.*",
+            max_age=_ns(settings.retention_s),
+            max_bytes=settings.journal_bytes_max,
         ),
+    ]
+
+
+def _record_streams(settings: TopologySettings) -> list[dict[str, Any]]:
+    """Small records beside the runs: sessions, hook outcomes, dead letters."""
+    small = {"max_bytes": settings.small_bytes_max}
+    return [
         _stream(
             settings,
             SESSIONS,
             f"{ROOT}.session.*.*",
             max_msgs_per_subject=1,
-            max_bytes=settings.small_bytes_max,
             republish={"src": f"{ROOT}.session.>", "dest": f"{ROOT}.open.>"},
+            **small,
         ),
-        _stream(settings, HOOKS, f"{ROOT}.hook.*.*.*", max_bytes=settings.small_bytes_max, **kept),
         _stream(
-            settings,
-            DEAD,
-            f"{ROOT}.dead.*.*.*.*",
-            max_bytes=settings.small_bytes_max,
-            max_age=_ns(settings.dead_retention_s),
+            settings, HOOKS, f"{ROOT}.hook.*.*.*", max_age=_ns(settings.retention_s), **small
         ),
+        _stream(
+            settings, DEAD, f"{ROOT}.dead.*.*.*.*", max_age=_ns(settings.dead_retention_s), **small
+        ),
+    ]
+
+
+def _stores(settings: TopologySettings) -> list[dict[str, Any]]:
+    """The catalogue and the large bodies, in the layouts of NATS's own stores."""
+    kept_s = max(settings.retention_s, settings.dead_retention_s) + DAY_S
+    options = {"allow_rollup_hdrs": True, "deny_delete": True}
+    return [
         _stream(
             settings,
             CATALOGUE,
             f"$KV.{CATALOGUE_BUCKET}.>",
             max_msgs_per_subject=1,
             max_bytes=settings.small_bytes_max,
-            **_STORE,
+            **options,
         ),
         _stream(
             settings,
@@ -101,8 +121,8 @@ def streams(settings: TopologySettings) -> list[dict[str, Any]]:
             f"$O.{BODIES_BUCKET}.C.>",
             f"$O.{BODIES_BUCKET}.M.>",
             max_bytes=settings.bodies_bytes_max,
-            max_age=_ns(max(settings.retention_s, settings.dead_retention_s) + DAY_S),
-            **_STORE,
+            max_age=_ns(kept_s),
+            **options,
         ),
     ]
 
@@ -129,9 +149,6 @@ def hook_consumer_name(hook: HookDescription) -> str:
 
 def fingerprint(document: dict[str, Any]) -> str:
     return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
-
-
-_STORE: dict[str, Any] = {"allow_rollup_hdrs": True, "deny_delete": True}
 
 
 def _stream(

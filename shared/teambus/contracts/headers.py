@@ -7,7 +7,7 @@ EXPECTED_LAST_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
 BODY = "Teambus-Body"
 """Set when the body is too large for a message: the object's name in the store of large bodies."""
 RUN_ID = "Teambus-Run-Id"
-"""Optional on a run request: names the run even when the body cannot be read."""
+"""Optional on a run request: names the run when the body cannot be read; a subject token."""
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR_DETAIL = "Nats-Service-Error"
 

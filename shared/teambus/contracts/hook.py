@@ -22,7 +22,7 @@ class HookFailure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class HookOutcome(Message, frozen=True, kw_only=True, tag="hook.outcome.v1"):
-    """How the delivery to one hook stands after its latest attempt; failures so far, oldest first."""
+    """How the delivery to one hook stands after its latest attempt; failures are oldest first."""
 
     delivery_id: str
     tenant: Tenant

@@ -51,4 +51,4 @@ def digest(data: bytes, length: int = 52) -> str:
 
 
 def completed_event_id(tenant: Tenant, team_id: TeamId, run_id: RunId) -> EventId:
-    return f"{tenant}:{team_id}:{run_id}:completed"
+    return f"{tenant}:{team_id}:{token(run_id)}:completed"

@@ -20,7 +20,9 @@ class AttemptStarted(msgspec.Struct, frozen=True, kw_only=True, tag="attempt", t
     at: float
 
 
-class AttemptReleased(msgspec.Struct, frozen=True, kw_only=True, tag="released", tag_field="record"):
+class AttemptReleased(
+    msgspec.Struct, frozen=True, kw_only=True, tag="released", tag_field="record"
+):
     """The runner gave the run back unharmed; the attempt does not count."""
 
     reason: str
@@ -86,6 +88,7 @@ class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="
 
     completed: RunCompleted
     fence: int
+    session_state: dict[str, Any] | None = None
 
 
 Record: TypeAlias = (

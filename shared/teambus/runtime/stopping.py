@@ -3,14 +3,19 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import structlog
+
+from teambus.runtime.management import report
 
 log = structlog.get_logger(__name__)
 
 WATCH_FD = "TEAMBUS_WATCH_FD"
+WRONG_SETUP = 2
 
 
 @contextmanager
@@ -53,3 +58,10 @@ async def stop_when_closed(closed: asyncio.Event, stop: asyncio.Event) -> None:
     if not stop.is_set():
         log.error("the bus connection is closed for good")
         stop.set()
+
+
+def refuse_to_start(error: Exception) -> NoReturn:
+    """Say what must be mended, to the operator and the supervisor; starting again is no use."""
+    report(error=str(error))
+    sys.stderr.write(f"{error}\n")
+    sys.exit(WRONG_SETUP)

@@ -1,0 +1,148 @@
+"""Reading a run request off the queue, and what becomes of one that cannot be read."""
+
+import time
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from teambus.bus.bodies import Bodies, BodyMissing
+from teambus.bus.events import Events
+from teambus.bus.pull import Delivery
+from teambus.contracts import headers as names
+from teambus.contracts.hook import DeadLetter
+from teambus.contracts.ids import (
+    TEXT_ID_LENGTH_MAX,
+    RunId,
+    SessionId,
+    TeamId,
+    Tenant,
+    completed_event_id,
+)
+from teambus.contracts.message import MalformedMessage, decode
+from teambus.contracts.output import RunStatus, TeamRunOutput
+from teambus.contracts.run import RunCompleted, RunRequest, request_digest
+from teambus.contracts.session import SessionClaim
+from teambus.contracts.subjects import RequestSubject
+
+log = structlog.get_logger(__name__)
+
+BODY_KEPT_MAX = 32 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A run request as it came: what is asked by whom, and its place in the queue."""
+
+    tenant: Tenant
+    team_id: TeamId
+    request: RunRequest
+    request_seq: int
+    digest: str
+
+    @property
+    def run_id(self) -> RunId:
+        return self.request.run_id
+
+    @property
+    def session_id(self) -> SessionId:
+        """Asked for, or the run's own."""
+        return self.request.session_id or self.request.run_id
+
+    @property
+    def key(self) -> tuple[Tenant, RunId]:
+        return self.tenant, self.run_id
+
+    @property
+    def claim(self) -> SessionClaim:
+        return SessionClaim(run_id=self.run_id, team_id=self.team_id, request_seq=self.request_seq)
+
+
+class _Named(msgspec.Struct, frozen=True):
+    run_id: str
+
+
+async def read(delivery: Delivery, bodies: Bodies) -> Asked:
+    """The request of a delivery; raises `MalformedMessage` when there is none in it."""
+    subject = RequestSubject.parse(delivery.subject)
+    try:
+        request = decode(RunRequest, await bodies.load(delivery.data, delivery.headers))
+    except BodyMissing as error:
+        raise MalformedMessage(str(error)) from error
+    for name, value in (("run_id", request.run_id), ("session_id", request.session_id or "-")):
+        if not 1 <= len(value) <= TEXT_ID_LENGTH_MAX:
+            raise MalformedMessage(f"{name} must have 1 to {TEXT_ID_LENGTH_MAX} characters")
+    if not request.input:
+        raise MalformedMessage("input must not be empty")
+    return Asked(subject.tenant, subject.team_id, request, delivery.seq, request_digest(request))
+
+
+async def refuse_malformed(delivery: Delivery, error: MalformedMessage, events: Events) -> None:
+    """End it for good: as an ERROR run where a run id can be read, else as a dead letter.
+
+    Written before the acknowledgement and the same each time, so a death in between repeats it.
+    """
+    subject = RequestSubject.parse(delivery.subject)
+    log.warning("malformed run request", team_id=subject.team_id, seq=delivery.seq, why=str(error))
+    if run_id := _run_id(delivery):
+        await events.complete(failed(subject.tenant, subject.team_id, run_id, error))
+    else:
+        await events.bury(_letter(delivery, subject, error))
+    await delivery.ack()
+
+
+def failed(tenant: Tenant, team_id: TeamId, run_id: RunId, error: Exception) -> RunCompleted:
+    """The completed event of a run that never began."""
+    return ended_early(
+        tenant, team_id, run_id, code="malformed_request", detail=f"the run request is {error}"
+    )
+
+
+def ended_early(
+    tenant: Tenant, team_id: TeamId, run_id: RunId, *, code: str, detail: str
+) -> RunCompleted:
+    now = time.time()
+    return RunCompleted(
+        event_id=completed_event_id(tenant, team_id, run_id),
+        tenant=tenant,
+        team_id=team_id,
+        run_id=run_id,
+        session_id=run_id,
+        output=TeamRunOutput(
+            run_id=run_id,
+            team_id=team_id,
+            session_id=run_id,
+            status=RunStatus.ERROR,
+            created_at=int(now),
+            content_type="str",
+            member_responses=[],
+            content=detail,
+        ),
+        completed_at=now,
+        code=code,
+        stored=False,
+    )
+
+
+def _run_id(delivery: Delivery) -> RunId | None:
+    if named := delivery.headers.get(names.RUN_ID):
+        return named[:TEXT_ID_LENGTH_MAX]
+    try:
+        run_id = msgspec.json.decode(delivery.data, type=_Named).run_id
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return run_id[:TEXT_ID_LENGTH_MAX] or None
+
+
+def _letter(delivery: Delivery, subject: RequestSubject, error: Exception) -> DeadLetter:
+    return DeadLetter(
+        id=f"request-{delivery.seq}",
+        about="request",
+        name=subject.team_id,
+        tenant=subject.tenant,
+        team_id=subject.team_id,
+        reason=str(error),
+        died_at=time.time(),
+        attempts=delivery.attempt,
+        body=delivery.data[:BODY_KEPT_MAX].decode("utf-8", "replace"),
+    )

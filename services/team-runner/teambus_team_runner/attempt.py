@@ -1,0 +1,177 @@
+"""One attempt at a run: look, take it by the journal's fence, open its session, carry it out."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import structlog
+
+from teambus.bus.bodies import Bodies
+from teambus.bus.connection import Bus
+from teambus.bus.errors import BusError
+from teambus.bus.events import Events
+from teambus.bus.journal import Fenced, Journal, Tail, read_entries, read_tail
+from teambus.bus.requests import Requests
+from teambus.bus.sessions import Seen, Sessions
+from teambus.contracts import subjects
+from teambus.contracts.journal import AttemptReleased, AttemptStarted
+from teambus.domain import session_order
+from teambus.domain.replay import Past, read_past
+from teambus_team_runner.asked import Asked
+from teambus_team_runner.ending import Endings
+from teambus_team_runner.execution import Deferred, Execution
+from teambus_team_runner.hold import Handle, held
+from teambus_team_runner.line import Line
+from teambus_team_runner.refusal import refuse_id_in_use
+
+log = structlog.get_logger(__name__)
+
+
+class Outcome(Enum):
+    """What became of a message after an attempt."""
+
+    SETTLED = auto()
+    PARKED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLimits:
+    """`journal_entries_max` bounds the reading of one run's journal."""
+
+    journal_entries_max: int = 10_000
+    waiting_max: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the bus knows of a run before it is taken."""
+
+    completed: bool
+    tail: Tail
+    session: Seen
+    past: Past
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Makes attempts at runs, in the name of one runner."""
+
+    bus: Bus
+    bodies: Bodies
+    events: Events
+    requests: Requests
+    sessions: Sessions
+    line: Line
+    endings: Endings
+    execution: Execution
+    limits: AttemptLimits
+    runner: str
+
+    async def make(self, handle: Handle) -> Outcome:
+        """Raises `Fenced` when another runner has the run, `BusError` when the bus is away."""
+        found = await self._look(handle.asked)
+        if found.completed:
+            await self.endings.leave(handle)
+            return Outcome.SETTLED
+        if await self._is_anothers(found.past, handle):
+            return Outcome.SETTLED
+        if found.past.ended is not None:
+            await self.endings.carry_out(handle, found.past.ended)
+            return Outcome.SETTLED
+        if self._must_wait(found.session, handle.asked):
+            return await self._wait_in_line(handle, found.session)
+        return await self._take(handle, found)
+
+    async def _look(self, asked: Asked) -> Found:
+        """One parallel round of reads from the streams' leaders."""
+        subject = subjects.journal(asked.tenant, asked.run_id)
+        completed, tail, session = await asyncio.gather(
+            self.events.is_completed(asked.tenant, asked.team_id, asked.run_id),
+            read_tail(self.bus, subject),
+            self.sessions.read(asked.tenant, asked.session_id),
+        )
+        entries = await read_entries(
+            self.bus, self.bodies, subject, tail, entries_max=self.limits.journal_entries_max
+        )
+        return Found(completed, tail, session, read_past(entries))
+
+    async def _is_anothers(self, past: Past, handle: Handle) -> bool:
+        """Settle a request whose run id belongs to another request, or to an earlier repeat."""
+        asked = handle.asked
+        if past.first is None or past.latest is None:
+            return False
+        if (past.first.team_id, past.first.request_digest) != (asked.team_id, asked.digest):
+            await refuse_id_in_use(asked, past.first.team_id, self.events)
+            await handle.done()
+            return True
+        seq = past.latest.request_seq
+        if seq != asked.request_seq and await self.requests.is_stored(seq):
+            await handle.done()
+            return True
+        return False
+
+    def _must_wait(self, seen: Seen, asked: Asked) -> bool:
+        verdict = session_order.decide(
+            seen.record, asked.claim, waiting_max=self.limits.waiting_max
+        )
+        return isinstance(verdict, session_order.Busy)
+
+    async def _wait_in_line(self, handle: Handle, seen: Seen) -> Outcome:
+        if await self.line.open(handle.asked, seen) is None:
+            return Outcome.PARKED
+        # It became free in between: this run holds it now, and looks again.
+        return await self.make(handle)
+
+    async def _take(self, handle: Handle, found: Found) -> Outcome:
+        """Append the attempt and open the session together; the journal decides who has the run."""
+        asked = handle.asked
+        journal = Journal(
+            self.bus,
+            self.bodies,
+            subjects.journal(asked.tenant, asked.run_id),
+            run_id=asked.run_id,
+            tail=found.tail,
+        )
+        journal.add(self._started(asked))
+        opening = asyncio.create_task(self.line.open(asked, found.session))
+        try:
+            await journal.settled()
+            record = await opening
+        finally:
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+        async with held(handle, journal):
+            if record is None:
+                await journal.append(AttemptReleased(reason="the session is busy"))
+                return Outcome.PARKED
+            return await self._carry_out(handle, journal, found.past, record.fence)
+
+    async def _carry_out(self, handle: Handle, journal: Journal, past: Past, fence: int) -> Outcome:
+        try:
+            ended = await self.execution.end_of(handle.asked, journal, past, fence)
+        except Deferred as deferred:
+            await journal.append(AttemptReleased(reason=deferred.reason))
+            await handle.give_back(delay_s=deferred.delay_s)
+            return Outcome.SETTLED
+        except asyncio.CancelledError:
+            await self._release(journal)
+            raise
+        await self.endings.carry_out(handle, ended)
+        return Outcome.SETTLED
+
+    async def _release(self, journal: Journal) -> None:
+        """Say that this attempt was cut short by its runner, not by the run."""
+        try:
+            await journal.append(AttemptReleased(reason="the runner was told to stop"))
+        except (Fenced, BusError) as error:
+            log.warning("could not note the release", why=str(error))
+
+    def _started(self, asked: Asked) -> AttemptStarted:
+        return AttemptStarted(
+            runner=self.runner,
+            request_seq=asked.request_seq,
+            team_id=asked.team_id,
+            request_digest=asked.digest,
+            at=time.time(),
+        )

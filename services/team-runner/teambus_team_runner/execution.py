@@ -1,0 +1,191 @@
+"""From a run in hand to its decided end: load the session, run the team, journal the end."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from teambus.app.teams import Team
+from teambus.bus.journal import Journal
+from teambus.contracts.ids import TeamId, completed_event_id
+from teambus.contracts.journal import RunEnded
+from teambus.contracts.output import RunStatus, TeamRunInput, TeamRunOutput
+from teambus.contracts.run import RunCompleted
+from teambus.domain.replay import Past
+from teambus_team_runner.asked import Asked
+from teambus_team_runner.databases import Databases
+from teambus_team_runner.ending import ATTEMPTS_USED_UP, STORE_UNAVAILABLE
+from teambus_team_runner.engine.ports import EngineLimits, Finished, RunStart
+from teambus_team_runner.engine.team import run_team
+from teambus_team_runner.frames import UnreadFrames
+from teambus_team_runner.models.catalogue import Models
+from teambus_team_runner.sessions import (
+    LoadedSession,
+    SessionNotFound,
+    StoreUnavailable,
+    StoreUnfit,
+)
+from teambus_team_runner.steps import JournaledSteps
+
+log = structlog.get_logger(__name__)
+
+INJECTED_STATE = ("current_user_id", "current_session_id", "current_run_id")
+
+
+class Deferred(Exception):
+    """the run cannot be worked on now, through no fault of its own"""
+
+    def __init__(self, reason: str, delay_s: float) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.delay_s = delay_s
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionLimits:
+    """`attempts_max` counts deaths without progress; `fresh_s` is how old a proof of holding the
+    run may be before a paid step.
+    """
+
+    fresh_s: float
+    attempts_max: int = 5
+    run_timeout_s: float = 3600
+    store_retry_s: float = 5
+    store_give_up_s: float = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Runs teams."""
+
+    teams: Mapping[TeamId, Team]
+    databases: Databases
+    models: Models
+    engine_limits: EngineLimits
+    limits: ExecutionLimits
+
+    async def end_of(self, asked: Asked, journal: Journal, past: Past, fence: int) -> RunEnded:
+        """Carry the run to its end and make that durable. Raises `Deferred` and `Fenced`."""
+        finished, stored = await self._finish(asked, journal, past)
+        ended = RunEnded(
+            completed=_completed(asked, finished, stored=stored),
+            fence=fence,
+            session_state=_kept(finished.output.session_state),
+        )
+        await journal.append(ended)
+        return ended
+
+    async def _finish(self, asked: Asked, journal: Journal, past: Past) -> tuple[Finished, bool]:
+        """The outcome, and whether it goes into the database."""
+        if past.attempts >= self.limits.attempts_max:
+            reason = f"the run was given up: its runner died {past.attempts} times working on it"
+            return _failed(asked, ATTEMPTS_USED_UP, reason), True
+        try:
+            session = await self._load(asked)
+        except SessionNotFound:
+            return _failed(asked, "session_not_found", "Session not found"), False
+        except (StoreUnavailable, StoreUnfit) as error:
+            return self._without_database(asked, past, error), False
+        return await self._run(
+            asked, session, JournaledSteps(journal, past, fresh_s=self.limits.fresh_s)
+        ), True
+
+    async def _load(self, asked: Asked) -> LoadedSession:
+        team = self.teams[asked.team_id]
+        wanted = asked.request.add_history_to_context
+        shown = team.add_history_to_context if wanted is None else wanted
+        return await self.databases.load(
+            asked.tenant,
+            asked.session_id,
+            team_id=asked.team_id,
+            user_id=asked.request.user_id,
+            history_runs=team.history_runs if shown else 0,
+        )
+
+    def _without_database(self, asked: Asked, past: Past, error: Exception) -> Finished:
+        """Nothing is paid for a run that could not be stored: try later, for a while."""
+        began = past.first.at if past.first else time.time()
+        if time.time() - began < self.limits.store_give_up_s:
+            raise Deferred(str(error), self.limits.store_retry_s)
+        return _failed(asked, STORE_UNAVAILABLE, str(error))
+
+    async def _run(self, asked: Asked, session: LoadedSession, steps: JournaledSteps) -> Finished:
+        team = self.teams[asked.team_id]
+        start = _start(asked, team, session)
+        try:
+            async with asyncio.timeout(self.limits.run_timeout_s):
+                return await run_team(
+                    team, start, steps, self.models, UnreadFrames(), self.engine_limits
+                )
+        except TimeoutError:
+            detail = f"the run took longer than {self.limits.run_timeout_s:g} s"
+            return _failed(asked, "run_timeout", detail)
+
+
+def _start(asked: Asked, team: Team, session: LoadedSession) -> RunStart:
+    request = asked.request
+    state = merged(merged(team.session_state, session.session_state), request.session_state)
+    return RunStart(
+        tenant=asked.tenant,
+        run_id=asked.run_id,
+        session_id=asked.session_id,
+        input=request.input,
+        created_at=int(time.time()),
+        session_state=state,
+        user_id=request.user_id,
+        metadata=merged(merged(team.metadata, session.metadata), request.metadata) or None,
+        dependencies=merged(team.dependencies, request.dependencies) or None,
+        history=[message for _, messages in session.history for message in messages],
+        history_run_ids=[run_id for run_id, _ in session.history],
+    )
+
+
+def merged(base: dict[str, Any] | None, over: dict[str, Any] | None) -> dict[str, Any]:
+    """`over` laid on `base`, objects within objects too; neither is changed."""
+    result = dict(base or {})
+    for key, value in (over or {}).items():
+        below = result.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        result[key] = merged(below, value) if both else value
+    return result
+
+
+def _kept(state: dict[str, Any] | None) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    return {key: value for key, value in state.items() if key not in INJECTED_STATE}
+
+
+def _completed(asked: Asked, finished: Finished, *, stored: bool) -> RunCompleted:
+    return RunCompleted(
+        event_id=completed_event_id(asked.tenant, asked.team_id, asked.run_id),
+        tenant=asked.tenant,
+        team_id=asked.team_id,
+        run_id=asked.run_id,
+        session_id=asked.session_id,
+        output=finished.output,
+        completed_at=time.time(),
+        dependencies=asked.request.dependencies,
+        code=finished.code,
+        stored=stored,
+    )
+
+
+def _failed(asked: Asked, code: str, detail: str) -> Finished:
+    output = TeamRunOutput(
+        run_id=asked.run_id,
+        team_id=asked.team_id,
+        session_id=asked.session_id,
+        status=RunStatus.ERROR,
+        created_at=int(time.time()),
+        content_type="str",
+        member_responses=[],
+        user_id=asked.request.user_id,
+        input=TeamRunInput(input_content=asked.request.input),
+        content=detail,
+        metadata=asked.request.metadata,
+    )
+    return Finished(output, code)

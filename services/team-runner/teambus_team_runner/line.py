@@ -1,0 +1,113 @@
+"""Opening and closing sessions: one run at a time, and a line of those who wait."""
+
+import asyncio
+import time
+from weakref import WeakValueDictionary
+
+import structlog
+
+from teambus.bus.events import Events
+from teambus.bus.requests import Requests
+from teambus.bus.sessions import Seen, Sessions
+from teambus.contracts.ids import SessionId, Tenant
+from teambus.contracts.session import SessionClaim, SessionRecord
+from teambus.domain import session_order
+from teambus.domain.session_order import Busy, Opened
+from teambus_team_runner.asked import Asked, ended_early
+
+log = structlog.get_logger(__name__)
+
+
+class Line:
+    """The sessions as this runner sees them.
+
+    Runs of this process take turns at a record, so that they do not race each other on the bus;
+    between processes the compare-and-set decides.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        requests: Requests,
+        events: Events,
+        *,
+        waiting_max: int,
+        orphan_after_s: float,
+    ) -> None:
+        self._sessions = sessions
+        self._requests = requests
+        self._events = events
+        self._waiting_max = waiting_max
+        self._orphan_after_s = orphan_after_s
+        self._turns: WeakValueDictionary[tuple[Tenant, SessionId], asyncio.Lock] = (
+            WeakValueDictionary()
+        )
+        self._missing_since: dict[tuple[Tenant, str], float] = {}
+
+    async def open(self, asked: Asked, seen: Seen | None = None) -> SessionRecord | None:
+        """The record with this run as holder, or None: then the run waits in line.
+
+        Opening again as the holder is a new opening with a higher fence.
+        """
+        async with self._turn(asked):
+            while True:
+                seen = seen or await self._sessions.read(asked.tenant, asked.session_id)
+                verdict = session_order.decide(
+                    seen.record, asked.claim, waiting_max=self._waiting_max
+                )
+                if await self._write(seen, verdict):
+                    return verdict.record if isinstance(verdict, Opened) else None
+                seen = None
+
+    async def close(self, asked: Asked) -> None:
+        """Leave the session, from whatever place in it. Harmless when repeated."""
+        async with self._turn(asked):
+            while True:
+                seen = await self._sessions.read(asked.tenant, asked.session_id)
+                record = session_order.close(seen.record, asked.run_id)
+                if record is None or await self._sessions.replace(seen, record):
+                    return
+
+    async def clear_the_way(self, asked: Asked) -> None:
+        """Remove whoever stands before this run and has ended, or can never end by itself."""
+        seen = await self._sessions.read(asked.tenant, asked.session_id)
+        other = session_order.blocker(seen.record, asked.claim)
+        if other is None or not await self._is_over(asked.tenant, other):
+            return
+        record = session_order.close(seen.record, other.run_id)
+        if record is not None:
+            await self._sessions.replace(seen, record)
+
+    def is_free(self, record: SessionRecord, asked: Asked) -> bool:
+        """Whether it is worth asking to open now, or to get a place in the line."""
+        in_line = any(waiter.run_id == asked.run_id for waiter in record.waiting)
+        room = not in_line and len(record.waiting) < self._waiting_max
+        return room or session_order.blocker(record, asked.claim) is None
+
+    async def _is_over(self, tenant: Tenant, claim: SessionClaim) -> bool:
+        if await self._events.is_completed(tenant, claim.team_id, claim.run_id):
+            return True
+        if await self._requests.is_stored(claim.request_seq):
+            self._missing_since.pop((tenant, claim.run_id), None)
+            return False
+        return await self._is_orphan(tenant, claim)
+
+    async def _is_orphan(self, tenant: Tenant, claim: SessionClaim) -> bool:
+        """A claim whose request is gone without an end, seen twice long enough apart."""
+        since = self._missing_since.setdefault((tenant, claim.run_id), time.monotonic())
+        if time.monotonic() - since < self._orphan_after_s:
+            return False
+        del self._missing_since[tenant, claim.run_id]
+        log.error("session held by a run without a request", run_id=claim.run_id, tenant=tenant)
+        detail = "the run's request was removed from the queue before the run ended"
+        end = ended_early(tenant, claim.team_id, claim.run_id, code="orphaned", detail=detail)
+        await self._events.complete(end)
+        return True
+
+    async def _write(self, seen: Seen, verdict: Opened | Busy) -> bool:
+        if verdict.record is None:
+            return True
+        return await self._sessions.replace(seen, verdict.record)
+
+    def _turn(self, asked: Asked) -> asyncio.Lock:
+        return self._turns.setdefault((asked.tenant, asked.session_id), asyncio.Lock())

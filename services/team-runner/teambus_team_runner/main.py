@@ -1,0 +1,220 @@
+"""The team-runner put together: every part is made here, nothing is decided here."""
+
+import asyncio
+import os
+import socket
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import structlog
+
+from teambus.app.teambus import TeamBus
+from teambus.app.teams import walk
+from teambus.bus import topology
+from teambus.bus.bodies import Bodies
+from teambus.bus.connection import Bus, BusSettings, connect
+from teambus.bus.errors import BusError
+from teambus.bus.events import Events
+from teambus.bus.provision import Consumer, provisioned
+from teambus.bus.pull import Inbox
+from teambus.bus.requests import Requests
+from teambus.bus.sessions import Sessions
+from teambus.bus.signals import Signals
+from teambus.contracts.ids import TeamId
+from teambus.runtime.hands import Hands
+from teambus.runtime.loading import LoadError, load_app
+from teambus.runtime.logging import configure_logging
+from teambus.runtime.management import Readiness, management_port, report
+from teambus.runtime.settings import SettingsError, read_settings
+from teambus.runtime.stopping import (
+    exit_with_parent,
+    refuse_to_start,
+    stop_on_signals,
+    stop_when_closed,
+)
+from teambus_team_runner.answers import Answers
+from teambus_team_runner.attempt import AttemptLimits, Attempts
+from teambus_team_runner.databases import Databases
+from teambus_team_runner.ending import EndingLimits, Endings
+from teambus_team_runner.engine.ports import EngineLimits
+from teambus_team_runner.execution import Execution, ExecutionLimits
+from teambus_team_runner.line import Line
+from teambus_team_runner.models.catalogue import Models
+from teambus_team_runner.models.limits import ModelLimits
+from teambus_team_runner.parking import Parking, ParkingLimits
+from teambus_team_runner.runner import Runner
+from teambus_team_runner.sessions import Stores, StoreSettings, StoreUnavailable, StoreUnfit
+from teambus_team_runner.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+BUS_LOST = 1
+
+
+def main() -> None:
+    """Run until told to stop. Exit status 2: settings or app are wrong; 1: the bus is lost."""
+    configure_logging("team-runner")
+    try:
+        settings = read_settings(Settings, "TEAM_RUNNER", os.environ)
+        app = load_app(settings.app, settings.app_dir)
+        sys.exit(asyncio.run(run(settings, app)))
+    except (SettingsError, LoadError, StoreUnfit) as error:
+        refuse_to_start(error)
+    except BusError as error:
+        log.error("the bus is not usable", why=str(error))
+        sys.exit(BUS_LOST)
+
+
+async def run(settings: Settings, app: TeamBus) -> int:
+    exit_with_parent()
+    _warn_of_missing_key(app)
+    async with AsyncExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        readiness = Readiness({"starting": lambda: "starting"})
+        await stack.enter_async_context(
+            management_port(readiness, host=settings.management_host, port=settings.management_port)
+        )
+        bus = await stack.enter_async_context(connect(_bus_settings(settings)))
+        pool = await provisioned(
+            bus, topology.REQUESTS, topology.pool_name(app.id), wait_s=settings.provision_wait_s
+        )
+        databases = await _databases(stack, settings, app)
+        models = await stack.enter_async_context(Models(_model_limits(settings)))
+        runner = _runner(Ground(settings, app, bus, pool, databases, models))
+        await stack.enter_async_context(Answers(databases).given(bus, _databases_of(app)))
+        readiness.checks = {
+            "bus": lambda: None if bus.connected else "not connected to the bus",
+            "permissions": lambda: bus.violation,
+            "draining": lambda: "draining" if stop.is_set() else None,
+        }
+        watching = asyncio.create_task(stop_when_closed(bus.closed, stop))
+        stack.callback(watching.cancel)
+        log.info("ready", app=app.id, teams=[team.id for team in app.teams])
+        report(ready=True)
+        await runner.run(stop)
+        return BUS_LOST if bus.closed.is_set() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What everything stands on."""
+
+    settings: Settings
+    app: TeamBus
+    bus: Bus
+    pool: Consumer
+    databases: Databases
+    models: Models
+
+
+def _runner(ground: Ground) -> Runner:
+    settings, bus = ground.settings, ground.bus
+    bodies = Bodies(bus)
+    events = Events(bus, bodies, source="team-runner")
+    requests = Requests(bus, bodies, "team-runner")
+    sessions = Sessions(bus)
+    line = Line(
+        sessions,
+        requests,
+        events,
+        waiting_max=settings.sessions_waiting_max,
+        orphan_after_s=settings.orphan_after_s,
+    )
+    attempts = Attempts(
+        bus=bus,
+        bodies=bodies,
+        events=events,
+        requests=requests,
+        sessions=sessions,
+        line=line,
+        endings=Endings(events, line, ground.databases, _ending_limits(settings)),
+        execution=_execution(ground),
+        limits=AttemptLimits(settings.journal_entries_max, settings.sessions_waiting_max),
+        runner=bus.settings.name,
+    )
+    runner = Runner(
+        Inbox(bus, ground.pool.stream, ground.pool.name),
+        Hands(settings.hands, patience_s=settings.drain_s),
+        attempts,
+        events,
+        bodies,
+        ack_wait_s=ground.pool.ack_wait_s,
+    )
+    limits = ParkingLimits(look_s=settings.session_look_s, parked_max=settings.parked_max)
+    runner.parking = Parking(Signals(bus), sessions, line, limits, runner.resume)
+    return runner
+
+
+def _execution(ground: Ground) -> Execution:
+    settings = ground.settings
+    return Execution(
+        teams={team.id: team for team in ground.app.teams},
+        databases=ground.databases,
+        models=ground.models,
+        engine_limits=EngineLimits(
+            turns_max=settings.turns_max,
+            tool_timeout_s=settings.tool_timeout_s,
+            hook_timeout_s=settings.hook_timeout_s,
+            threads_max=settings.threads_max,
+        ),
+        limits=ExecutionLimits(
+            fresh_s=ground.pool.ack_wait_s / 2,
+            attempts_max=settings.attempts_max,
+            run_timeout_s=settings.run_timeout_s,
+            store_retry_s=settings.store_retry_s,
+            store_give_up_s=settings.store_give_up_s,
+        ),
+    )
+
+
+async def _databases(stack: AsyncExitStack, settings: Settings, app: TeamBus) -> Databases:
+    """Open every database now, to fail at start; one that is only away now is tried again later."""
+    stores = Stores(
+        StoreSettings(
+            store_busy_timeout_s=settings.store_busy_timeout_s,
+            store_timeout_s=settings.store_timeout_s,
+        )
+    )
+    stack.push_async_callback(stores.close)
+    databases = Databases({team.id: team for team in app.teams}, stores)
+    try:
+        await databases.open_all()
+    except StoreUnavailable as error:
+        log.warning("a database is away", why=str(error))
+    return databases
+
+
+def _databases_of(app: TeamBus) -> dict[str, TeamId]:
+    return {team.db.id: team.id for team in app.teams if team.db is not None}
+
+
+def _ending_limits(settings: Settings) -> EndingLimits:
+    return EndingLimits(settings.store_retry_s, settings.store_give_up_s)
+
+
+def _model_limits(settings: Settings) -> ModelLimits:
+    return ModelLimits(
+        connections_max=settings.model_connections_max,
+        timeout_s=settings.model_timeout_s,
+        attempts_max=settings.model_attempts_max,
+        backoff_s=settings.model_backoff_s,
+        backoff_max_s=settings.model_backoff_max_s,
+        deadline_s=settings.model_deadline_s,
+    )
+
+
+def _bus_settings(settings: Settings) -> BusSettings:
+    return BusSettings(
+        urls=settings.nats_url,
+        name=f"team-runner-{socket.gethostname()}-{os.getpid()}",
+        credentials_file=settings.nats_credentials_file,
+        request_timeout_s=settings.request_timeout_s,
+        publish_patience_s=settings.publish_patience_s,
+    )
+
+
+def _warn_of_missing_key(app: TeamBus) -> None:
+    models = [each.model for team in app.teams for each in walk(team) if each.model is not None]
+    if any(not model.api_key for model in models) and not os.environ.get("OPENAI_API_KEY"):
+        log.warning("OPENAI_API_KEY is not set; runs will end as ERROR until it is")

@@ -1,0 +1,114 @@
+"""The team-runner's main loop: take requests, hold each until it is settled, no more than hands."""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from teambus.bus.bodies import Bodies
+from teambus.bus.errors import BusError
+from teambus.bus.events import Events
+from teambus.bus.journal import Fenced
+from teambus.bus.pull import Delivery, Inbox
+from teambus.contracts.ids import RunId, Tenant
+from teambus.contracts.message import MalformedMessage
+from teambus.runtime.hands import Hands
+from teambus_team_runner.asked import Asked, read, refuse_malformed
+from teambus_team_runner.attempt import Attempts, Outcome
+from teambus_team_runner.hold import Handle
+from teambus_team_runner.parking import Parking
+from teambus_team_runner.refusal import refuse_id_in_use
+
+log = structlog.get_logger(__name__)
+
+
+class Runner:
+    """Takes run requests from the pool's queue."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        hands: Hands,
+        attempts: Attempts,
+        events: Events,
+        bodies: Bodies,
+        *,
+        ack_wait_s: float,
+    ) -> None:
+        self._inbox = inbox
+        self._hands = hands
+        self._attempts = attempts
+        self._events = events
+        self._bodies = bodies
+        self._ack_wait_s = ack_wait_s
+        self._in_hand: dict[tuple[Tenant, RunId], Handle] = {}
+        self._stop = asyncio.Event()
+        self.parking: Parking | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop`, then finish what is in hand within the hands' patience, and give
+        the rest back.
+        """
+        self._stop = stop
+        async with self._hands:
+            async with self._inbox:
+                while free := await self._hands.free(stop):
+                    for delivery in await self._inbox.fetch(free, stop):
+                        self._hands.take(self._take(delivery))
+            log.info("draining", in_hand=self._hands.busy)
+            assert self.parking is not None
+            await self.parking.close()
+
+    async def resume(self, handle: Handle) -> None:
+        """Take a run out of parking, once a hand is free."""
+        if await self._hands.free(self._stop):
+            self._hands.take(self._hold(handle))
+        else:
+            await handle.give_back()
+
+    async def _take(self, delivery: Delivery) -> None:
+        try:
+            asked = await read(delivery, self._bodies)
+        except MalformedMessage as error:
+            await refuse_malformed(delivery, error, self._events)
+            return
+        if (known := self._in_hand.get(asked.key)) is not None:
+            await self._again(known, asked, delivery)
+            return
+        handle = Handle(delivery, asked, ack_wait_s=self._ack_wait_s)
+        self._in_hand[asked.key] = handle
+        await self._hold(handle)
+
+    async def _again(self, known: Handle, asked: Asked, delivery: Delivery) -> None:
+        """A request for a run in hand: its own message redelivered, or the asker repeating it."""
+        if asked.request_seq == known.asked.request_seq:
+            log.info("redelivered while in hand", run_id=asked.run_id)
+            known.replace(delivery)
+            return
+        if (asked.team_id, asked.digest) != (known.asked.team_id, known.asked.digest):
+            await refuse_id_in_use(asked, known.asked.team_id, self._events)
+        await delivery.ack()
+
+    async def _hold(self, handle: Handle) -> None:
+        """Carry out a run in hand until it is settled, lost or parked."""
+        asked = handle.asked
+        parked = False
+        with structlog.contextvars.bound_contextvars(
+            run_id=asked.run_id, team_id=asked.team_id, tenant=asked.tenant
+        ):
+            try:
+                parked = await self._attempts.make(handle) is Outcome.PARKED
+            except Fenced as fenced:
+                log.warning("lost the run to another runner", why=str(fenced))
+            except BusError as error:
+                log.warning("gave up the run; it will be delivered again", why=str(error))
+            except asyncio.CancelledError:
+                with suppress(BusError):
+                    await handle.give_back()
+                raise
+            finally:
+                if not parked:
+                    self._in_hand.pop(asked.key, None)
+        if parked:
+            assert self.parking is not None
+            self.parking.park(handle)

@@ -1,0 +1,43 @@
+"""The team-runner's settings, from the environment."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Variables are `TEAM_RUNNER_<NAME>`, but for those shared by all services."""
+
+    nats_url: tuple[str, ...] = field(metadata={"variable": "NATS_URL"})
+    app: str = field(metadata={"variable": "TEAMBUS_APP"})
+    app_dir: str = field(default=".", metadata={"variable": "TEAMBUS_APP_DIR"})
+    nats_credentials_file: str | None = field(
+        default=None, metadata={"variable": "NATS_CREDENTIALS_FILE"}
+    )
+    management_host: str = field(default="127.0.0.1", metadata={"variable": "MANAGEMENT_HOST"})
+    management_port: int = field(default=0, metadata={"variable": "MANAGEMENT_PORT"})
+    hands: int = 256
+    drain_s: float = 30
+    attempts_max: int = 5
+    run_timeout_s: float = 3600
+    publish_patience_s: float = 20
+    request_timeout_s: float = 2
+    sessions_waiting_max: int = 32
+    parked_max: int = 10_000
+    session_look_s: float = 2
+    orphan_after_s: float = 60
+    store_retry_s: float = 5
+    store_give_up_s: float = 300
+    store_busy_timeout_s: float = 5
+    store_timeout_s: float = 15
+    journal_entries_max: int = 10_000
+    model_timeout_s: float = 120
+    model_attempts_max: int = 4
+    model_backoff_s: float = 0.5
+    model_backoff_max_s: float = 30
+    model_deadline_s: float = 600
+    model_connections_max: int = 512
+    tool_timeout_s: float = 300
+    hook_timeout_s: float = 300
+    threads_max: int = 32
+    turns_max: int = 50
+    provision_wait_s: float = 60

@@ -1,0 +1,73 @@
+"""Paid work, looked up in the journal before it is done and recorded there after."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from teambus.bus.journal import Journal
+from teambus.contracts.journal import (
+    ModelAnswer,
+    ModelAnswered,
+    RunPinned,
+    ToolResult,
+    ToolReturned,
+)
+from teambus.domain.replay import Past
+
+log = structlog.get_logger(__name__)
+
+BeforeTry = Callable[[], Awaitable[None]]
+
+
+class JournaledSteps:
+    """The steps of one attempt.
+
+    A record is not awaited when it is made but before the next step, so that steps side by side,
+    and a final answer and the end, share one append.
+    """
+
+    def __init__(self, journal: Journal, past: Past, *, fresh_s: float) -> None:
+        self._journal = journal
+        self._past = past
+        self._fresh_s = fresh_s
+
+    async def pin(self, make: Callable[[], Awaitable[RunPinned]]) -> RunPinned:
+        if self._past.pinned is not None:
+            return self._past.pinned
+        pinned = await make()
+        self._journal.add(pinned)
+        return pinned
+
+    async def model(
+        self, path: str, digest: str, call: Callable[[BeforeTry], Awaitable[ModelAnswer]]
+    ) -> ModelAnswered:
+        recorded = self._past.answers.get(path)
+        if recorded is not None and recorded.digest == digest:
+            return recorded
+        if recorded is not None:
+            log.warning("the recorded step no longer matches; a fresh branch", path=path)
+        await self._journal.settled()
+        answer = await call(self.prove)
+        made = ModelAnswered(path=path, digest=digest, answer=answer, at=time.time())
+        self._journal.add(made)
+        return made
+
+    async def tool(
+        self, path: str, digest: str, call: Callable[[], Awaitable[ToolResult]]
+    ) -> ToolReturned:
+        recorded = self._past.results.get(path)
+        if recorded is not None and recorded.digest == digest:
+            return recorded
+        await self.prove()
+        result = await call()
+        made = ToolReturned(path=path, digest=digest, result=result, at=time.time())
+        self._journal.add(made)
+        return made
+
+    async def settled(self) -> None:
+        await self._journal.settled()
+
+    async def prove(self) -> None:
+        """The fence, before anything that costs: this runner still holds the run."""
+        await self._journal.prove(self._fresh_s)

@@ -1,0 +1,54 @@
+"""Hearing changes as they happen. A signal may be missed, so whoever waits also looks."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from nats.aio.msg import Msg
+
+from teambus.bus.connection import Bus
+from teambus.contracts import subjects
+from teambus.contracts.ids import SessionId, Tenant
+from teambus.contracts.message import decode
+from teambus.contracts.session import SessionRecord
+
+UNHEARD_MAX = 16
+
+
+@dataclass(slots=True)
+class HeardSession:
+    """The changes of one session record; the oldest unheard ones are dropped."""
+
+    unheard: "asyncio.Queue[bytes]" = field(default_factory=lambda: asyncio.Queue(UNHEARD_MAX))
+
+    async def next(self, wait_s: float) -> SessionRecord | None:
+        """The next change, or None after `wait_s`."""
+        try:
+            async with asyncio.timeout(wait_s):
+                return decode(SessionRecord, await self.unheard.get())
+        except TimeoutError:
+            return None
+
+    async def note(self, message: Msg) -> None:
+        if self.unheard.full():
+            self.unheard.get_nowait()
+        self.unheard.put_nowait(message.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """Subscriptions to what streams repeat."""
+
+    bus: Bus
+
+    @asynccontextmanager
+    async def session(self, tenant: Tenant, session_id: SessionId) -> AsyncIterator[HeardSession]:
+        heard = HeardSession()
+        subject = subjects.session_signal(tenant, session_id)
+        subscription = await self.bus.client.subscribe(subject, cb=heard.note)
+        try:
+            yield heard
+        finally:
+            if not self.bus.client.is_closed:
+                await subscription.unsubscribe()

@@ -1,0 +1,57 @@
+"""What a journal says about its run: whose it is, what is paid for, how often it was tried."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from teambus.contracts.journal import (
+    AttemptReleased,
+    AttemptStarted,
+    JournalEntry,
+    ModelAnswered,
+    Record,
+    RunEnded,
+    RunPinned,
+    ToolReturned,
+)
+
+
+@dataclass(slots=True)
+class Past:
+    """A run's journal, read. `attempts` counts those since the last step that ended in a death:
+    a released attempt is none, and a run that makes progress starts counting anew.
+    """
+
+    first: AttemptStarted | None = None
+    latest: AttemptStarted | None = None
+    pinned: RunPinned | None = None
+    ended: RunEnded | None = None
+    answers: dict[str, ModelAnswered] = field(default_factory=dict)
+    results: dict[str, ToolReturned] = field(default_factory=dict)
+    attempts: int = 0
+
+    def note(self, record: Record) -> None:
+        match record:
+            case AttemptStarted():
+                self.first = self.first or record
+                self.latest = record
+                self.attempts += 1
+            case AttemptReleased():
+                self.attempts = max(0, self.attempts - 1)
+            case RunPinned():
+                self.pinned = self.pinned or record
+            case ModelAnswered():
+                self.answers[record.path] = record
+                self.attempts = 0
+            case ToolReturned():
+                self.results[record.path] = record
+                self.attempts = 0
+            case RunEnded():
+                self.ended = self.ended or record
+
+
+def read_past(entries: Iterable[JournalEntry]) -> Past:
+    past = Past()
+    for entry in entries:
+        for record in entry.records:
+            past.note(record)
+    return past
