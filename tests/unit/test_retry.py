@@ -4,7 +4,7 @@ import pytest
 
 from teambus.domain.retry import JITTER, GiveUp, RetryIn, RetrySchedule
 
-SCHEDULE = RetrySchedule(attempts_max=5, backoff_s=1, backoff_s_max=600)
+SCHEDULE = RetrySchedule(attempts_max=5, backoff_s=1, backoff_max_s=600)
 DRAWS = (0.0, 0.5, 0.999)
 
 
@@ -36,7 +36,7 @@ def test_a_permanent_failure_is_given_up_at_the_first_attempt() -> None:
 
 
 def test_no_wait_is_longer_than_the_longest() -> None:
-    assert max(waits(RetrySchedule(2000, 1, backoff_s_max=600))) == 600
+    assert max(waits(RetrySchedule(2000, 1, backoff_max_s=600))) == 600
 
 
 def test_no_backoff_means_no_wait() -> None:

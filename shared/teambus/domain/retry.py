@@ -30,7 +30,7 @@ class RetrySchedule:
 
     attempts_max: int
     backoff_s: float
-    backoff_s_max: float = 600
+    backoff_max_s: float = 600
 
     def after(self, attempt: int, *, draw: float, permanent: bool = False) -> Verdict:
         """What follows when attempt number `attempt` failed. `draw` is chance, from 0 up to 1.
@@ -47,4 +47,4 @@ class RetrySchedule:
     def _wait_s(self, attempt: int) -> float:
         # Bounded before the power, which is too large for a float after a thousand attempts.
         doublings = min(attempt - 1, 64)
-        return min(self.backoff_s * 2.0**doublings, self.backoff_s_max)
+        return min(self.backoff_s * 2.0**doublings, self.backoff_max_s)

@@ -1,0 +1,136 @@
+"""`python -P -m teambus_hook_runner.child`: a process in which hooks are called.
+
+It is started by the hook-runner only, loads the user's app, and knows neither bus nor settings.
+"""
+
+import asyncio
+import ctypes
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
+
+import msgspec
+
+from teambus.app.describe import describe as describe_app
+from teambus.app.hooks import BackgroundHook, background_hooks
+from teambus.app.teambus import TeamBus
+from teambus.contracts.message import encode
+from teambus.runtime.loading import LoadError, load_app
+from teambus.runtime.logging import configure_logging
+from teambus_hook_runner.board import Board
+from teambus_hook_runner.calls import Calls
+from teambus_hook_runner.failures import describe
+from teambus_hook_runner.wire import (
+    Call,
+    Described,
+    Frames,
+    FromChild,
+    Ready,
+    Start,
+    ToChild,
+    Unable,
+    frame,
+)
+
+READ_BYTES = 256 * 1024
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    start = msgspec.json.decode(sys.argv[1], type=Start)
+    for descriptor in (start.calls, start.answers, start.parent, start.board):
+        os.set_inheritable(descriptor, False)
+    sys.argv[1:] = []
+    _end_with_parent(start.parent)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+    configure_logging("hook-runner")
+    voice = Voice(start.answers)
+    try:
+        app = load_app(start.app, start.app_dir)
+        hooks = _chosen(app, start.hooks)
+    except Exception as error:  # noqa: BLE001 - user code ends here
+        voice.say(Unable(str(error) if isinstance(error, LoadError) else describe(error)))
+        return
+    if not start.hooks:
+        voice.say(Described(encode(describe_app(app))))
+        return
+    asyncio.run(_serve(start, app, hooks, voice))
+
+
+class Voice:
+    """Says things to the hook-runner, from any thread, at once and in one piece."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+
+    def say(self, message: FromChild) -> None:
+        data = memoryview(frame(message))
+        with self._lock:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+
+
+async def _serve(
+    start: Start, app: TeamBus, hooks: dict[str, BackgroundHook], voice: Voice
+) -> None:
+    """Take calls until the hook-runner closes the pipe."""
+    board = Board(start.board, start.slots)
+    threads = ThreadPoolExecutor(max(1, start.slots), thread_name_prefix="hook")
+    calls = Calls(app, hooks, board, threads, voice.say)
+    frames: Frames[ToChild] = Frames(ToChild)
+    over = asyncio.Event()
+
+    def read() -> None:
+        data = os.read(start.calls, READ_BYTES)
+        if not data:
+            over.set()
+        for message in frames.feed(data):
+            if isinstance(message, Call):
+                calls.take(message)
+            else:
+                calls.cancel(message.number)
+
+    os.set_blocking(start.calls, False)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(start.calls, read)
+    voice.say(Ready([name for name, hook in hooks.items() if not hook.is_async]))
+    await over.wait()
+    loop.remove_reader(start.calls)
+
+
+def _chosen(app: TeamBus, names: Iterable[str]) -> dict[str, BackgroundHook]:
+    there = {hook.name: hook for hook in background_hooks(app)}
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise LoadError(
+            f"the app {app.id!r} has no background hook {', '.join(missing)}; it is not the app"
+            " that was provisioned: run `teambus provision` again, or deploy the right version"
+        )
+    return {name: there[name] for name in names}
+
+
+def _end_with_parent(descriptor: int) -> None:
+    """Whatever way the hook-runner ends, this process does too.
+
+    The thread sees it on any system, unless a hook holds the interpreter's lock; Linux sees to it
+    in any case.
+    """
+
+    def watch() -> NoReturn:
+        os.read(descriptor, 1)
+        os._exit(0)
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

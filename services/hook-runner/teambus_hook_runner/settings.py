@@ -1,0 +1,52 @@
+"""What an operator may choose for the hook-runner."""
+
+from dataclasses import dataclass, field
+
+from teambus.bus.connection import BusSettings
+
+
+def _shared(variable: str) -> dict[str, str]:
+    return {"variable": variable}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Variables are `HOOK_RUNNER_<NAME>`, but for those shared by all services.
+
+    How many calls of a hook run at once is the hook's own `concurrency_max`.
+    """
+
+    nats_url: tuple[str, ...] = field(metadata=_shared("NATS_URL"))
+    app: str = field(metadata=_shared("TEAMBUS_APP"))
+    app_dir: str = field(default=".", metadata=_shared("TEAMBUS_APP_DIR"))
+    app_id: str | None = field(default=None, metadata=_shared("TEAMBUS_APP_ID"))
+    nats_credentials_file: str | None = field(
+        default=None, metadata=_shared("NATS_CREDENTIALS_FILE")
+    )
+    management_host: str = field(default="127.0.0.1", metadata=_shared("MANAGEMENT_HOST"))
+    management_port: int = field(default=0, metadata=_shared("MANAGEMENT_PORT"))
+    drain_s: float = 30
+    kill_after_s: float = 5
+    processes_max: int = 16
+    crash_max: int = 20
+    start_timeout_s: float = 60
+    restart_backoff_s: float = 1
+    restart_backoff_max_s: float = 30
+    backoff_max_s: float = 600
+    session_timeout_s: float = 5
+    session_runs_max: int = 100
+    record_retry_s: float = 1
+    verify_s: float = 2
+    connect_timeout_s: float = 10
+    request_timeout_s: float = 2
+    publish_patience_s: float = 20
+
+    def bus(self) -> BusSettings:
+        return BusSettings(
+            urls=self.nats_url,
+            name="hook-runner",
+            credentials_file=self.nats_credentials_file,
+            connect_timeout_s=self.connect_timeout_s,
+            request_timeout_s=self.request_timeout_s,
+            publish_patience_s=self.publish_patience_s,
+        )

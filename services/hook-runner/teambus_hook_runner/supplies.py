@@ -1,0 +1,66 @@
+"""What a hook is given: the finished run and what belongs to it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from teambus.app.contexts import Delivery, RunContext, Session
+from teambus.app.hooks import BackgroundHook
+from teambus.app.injection import bind
+from teambus.app.teambus import TeamBus
+from teambus.app.teams import Team
+from teambus.contracts.message import decode
+from teambus.contracts.output import RunOutput, TeamRunInput, TeamRunOutput
+from teambus.contracts.run import RunCompleted
+from teambus_hook_runner.members import member_runs
+from teambus_hook_runner.wire import Call
+
+_sessions = msgspec.json.Decoder(Session)
+
+
+def arguments(app: TeamBus, hook: BackgroundHook, call: Call) -> list[dict[str, Any]]:
+    """The keyword arguments of each time the hook is called for this delivery.
+
+    Once for the team's run; a member's hook once for each of its runs that it wants.
+    """
+    event = decode(RunCompleted, call.event)
+    session = None if call.session is None else _sessions.decode(call.session)
+    common = {
+        "session": session,
+        "user_id": event.output.user_id,
+        "delivery": Delivery(id=call.delivery_id, attempt=call.attempt, hook=hook.name),
+    }
+    return [
+        bind(hook.function, {**common, **_of_run(event, run), **owner})
+        for run, owner in _subjects(app, hook, event)
+    ]
+
+
+def _subjects(
+    app: TeamBus, hook: BackgroundHook, event: RunCompleted
+) -> Iterator[tuple[TeamRunOutput | RunOutput, dict[str, Any]]]:
+    """The runs to call the hook for, each with the object the run is of."""
+    team = app.team(event.team_id)
+    if not hook.members:
+        yield event.output, {"team": team}
+        return
+    for run in member_runs(event.output, hook.members, hook.options.on):
+        member = team.member(run.agent_id or run.team_id or "") if team else None
+        yield run, {("team" if isinstance(member, Team) else "agent"): member}
+
+
+def _of_run(event: RunCompleted, run: TeamRunOutput | RunOutput) -> dict[str, Any]:
+    return {
+        "run_output": run,
+        "run_input": run.input or TeamRunInput(input_content=""),
+        "metadata": run.metadata,
+        "run_context": RunContext(
+            run_id=run.run_id,
+            session_id=event.session_id,
+            user_id=event.output.user_id,
+            session_state=run.session_state,
+            dependencies=event.dependencies,
+            metadata=run.metadata,
+        ),
+    }
