@@ -1,5 +1,6 @@
 """Writing the durable facts of a run. Each can be written again: the first stays."""
 
+from dataclasses import dataclass
 from typing import TypeVar
 
 from teambus.bus import reads
@@ -16,6 +17,14 @@ from teambus.contracts.message import Message, decode, encode
 from teambus.contracts.run import RunAccepted, RunCompleted, RunRefused
 
 M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class SeenOutcome:
+    """How a delivery stood and where that is written (None and 0 = never tried)."""
+
+    outcome: HookOutcome | None
+    seq: int
 
 
 class Events:
@@ -56,14 +65,28 @@ class Events:
         subject = subjects.event(event.tenant, event.team_id, event.run_id, "refused")
         await self._put(subject, event.event_id, event)
 
-    async def outcome(self, tenant: Tenant, run: RunId, hook: str) -> HookOutcome | None:
-        return await self._last(HOOKS, subjects.hook(tenant, run, hook), HookOutcome)
+    async def outcome(self, tenant: Tenant, run: RunId, hook: str) -> SeenOutcome:
+        """How a delivery stands, as the stream's leader knows it."""
+        stored = await reads.last(self._bus, HOOKS, subjects.hook(tenant, run, hook))
+        if stored is None:
+            return SeenOutcome(None, 0)
+        data = await self._bodies.load(stored.data, stored.headers)
+        return SeenOutcome(decode(HookOutcome, data), stored.seq)
 
-    async def note_outcome(self, outcome: HookOutcome) -> None:
-        """Write how a delivery stands after an attempt; the same attempt twice is one."""
+    async def note_outcome(self, outcome: HookOutcome, *, after: int | None = None) -> bool:
+        """Write how a delivery stands after an attempt; the same attempt twice is one.
+
+        With `after`, only if nothing was written since that sequence; False when there was.
+        """
         subject = subjects.hook(outcome.tenant, outcome.run_id, outcome.hook)
         msg_id = f"{outcome.delivery_id}:{outcome.state}:{outcome.attempt}"
-        await self._put(subject, msg_id, outcome)
+        try:
+            await self._put(subject, msg_id, outcome, after=after)
+        except WrongLastSequence:
+            # An earlier try may have been stored with its answer lost: then the tail is ours.
+            tail = await reads.last(self._bus, HOOKS, subject)
+            return tail is not None and tail.headers.get(names.MSG_ID) == msg_id
+        return True
 
     async def bury(self, letter: DeadLetter) -> bool:
         """Write a dead letter; False when it was already there."""
