@@ -74,6 +74,10 @@ WRONG: list[tuple[str, Callable[[], object], str]] = [
     ("negative", lambda: team(num_history_runs=-1), "num_history_runs=-1 is too small"),
     ("not a number", lambda: OpenAIChat(id="g", temperature=float("nan")), "is too small"),
     ("not JSON", lambda: team(session_state={"a": object()}), "session_state must hold what JSON"),
+    ("dependencies", lambda: team(dependencies={"a": len}), "dependencies must hold what JSON"),
+    ("metadata", lambda: team(metadata={"a": {1j}}), "team 'Desk': metadata must hold what JSON"),
+    ("agent's", lambda: agent(metadata={"a": len}), "agent 'Writer': metadata must hold what JSON"),
+    ("database id", lambda: AsyncSqliteDb(db_file="a.db", id="a b"), "the id 'a b' must be"),
     ("no file", lambda: AsyncSqliteDb(id="x"), 'write db_file="tmp/team.db"'),
     ("memory", lambda: AsyncSqliteDb(db_file=":memory:"), "outlives the process"),
     ("table", lambda: AsyncSqliteDb(db_file="a.db", session_table="a;b"), "session_table='a;b'"),
@@ -153,10 +157,16 @@ def test_one_member_may_serve_in_several_nested_teams() -> None:
 
 
 def test_what_is_changed_after_declaring_is_checked_again() -> None:
-    bus = app()
-    bus.teams[0].members.clear()
-    with pytest.raises(DefinitionError, match="has no members"):
+    bus = app(team(members=[agent("A"), agent("B")]))
+    desk = bus.teams[0]
+    desk.members[0].id = "a b"
+    desk.pre_hooks.append(marked)
+    desk.members[1:] = [team(name="Inner")]
+    desk.member("inner").members.clear()  # type: ignore[union-attr] # it is there
+    with pytest.raises(DefinitionError) as refused:
         bus.check()
+    for says in ("'Inner' of team 'Desk' has no members", "the id 'a b'", "the pre-hook 'marked'"):
+        assert says in str(refused.value)
 
 
 def test_a_database_is_where_it_was_declared(tmp_path: Path, monkeypatch: Any) -> None:

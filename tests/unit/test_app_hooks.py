@@ -196,6 +196,22 @@ def test_marks_add_up_and_background_stays_said() -> None:
     assert (options.run_in_background, options.attempts_max, options.timeout_s) == (True, 9, 7)
 
 
+def test_background_cannot_be_taken_back_by_a_later_mark() -> None:
+    @hook(run_in_background=False)
+    @hook(run_in_background=True)
+    def both(run_output: object) -> None: ...
+
+    assert options_of(both).run_in_background
+
+
+def test_what_cannot_hold_a_mark_is_refused() -> None:
+    class Books:
+        def keep(self, run_output: object) -> None: ...
+
+    with pytest.raises(DefinitionError, match="hook 'keep': method objects cannot be marked"):
+        hook(run_in_background=True)(Books().keep)
+
+
 def test_the_retry_budget_is_all_waits_and_all_timeouts() -> None:
     @hook(attempts_max=5, backoff_s=400, timeout_s=10)
     def slow() -> None: ...

@@ -123,6 +123,11 @@ def test_a_signal_is_passed_on_and_the_exit_code_back(
         assert served.exit_code() == 7
 
 
+def test_the_terminals_signal_reaches_the_supervisor_once_by_the_program(program: Path) -> None:
+    with serving(program) as served:
+        assert os.getpgid(served.said["pid"]) == served.said["pid"]
+
+
 def test_a_supervisor_that_was_killed_is_told_as_shells_do(program: Path) -> None:
     with serving(program) as served:
         os.kill(served.said["pid"], signal.SIGKILL)

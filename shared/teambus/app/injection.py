@@ -1,6 +1,5 @@
 """What a hook is given: the arguments it names, of those there are."""
 
-import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -72,6 +71,4 @@ def is_generator(function: Callable[..., Any]) -> bool:
 
 
 def _is(claim: Callable[[Any], bool], function: Callable[..., Any]) -> bool:
-    while isinstance(function, functools.partial):
-        function = function.func
     return claim(function) or claim(inspect.getattr_static(type(function), "__call__", None))
