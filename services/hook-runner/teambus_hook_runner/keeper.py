@@ -9,7 +9,8 @@ import structlog
 
 from teambus.contracts.catalogue import HookDescription
 from teambus.contracts.ids import HookName
-from teambus_hook_runner.process import Answer, Asked, HookProcess, Interrupted, Limits, Unavailable
+from teambus_hook_runner.asked import Answer, Asked, Interrupted, Limits, Unavailable
+from teambus_hook_runner.process import HookProcess
 from teambus_hook_runner.spawning import Load
 from teambus_hook_runner.wire import Raised, Returned
 
@@ -52,6 +53,10 @@ class Keeper:
         self._failures = 0
         self._closed = False
         self._changed = asyncio.Event()
+
+    @property
+    def is_ready(self) -> bool:
+        return self._process is not None
 
     @property
     def retry_s(self) -> float:

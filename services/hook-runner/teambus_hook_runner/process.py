@@ -5,11 +5,12 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self, TypeAlias
+from typing import Self
 
 import structlog
 
 from teambus_hook_runner import blame
+from teambus_hook_runner.asked import Answer, Asked, Interrupted, Limits, Unavailable
 from teambus_hook_runner.spawning import Load, Spawned, spawn
 from teambus_hook_runner.wire import (
     Call,
@@ -28,38 +29,6 @@ log = structlog.get_logger(__name__)
 
 LAST_WORDS_S = 0.5
 """How long the pipe of a dead process may stay open; only what it forked can hold it."""
-
-
-class Unavailable(Exception):
-    """no process could be started for the hook"""
-
-
-@dataclass(frozen=True, slots=True)
-class Interrupted:
-    """The process was lost, but not because of this call."""
-
-
-Answer: TypeAlias = Returned | Raised | Interrupted
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long a process may take to start, and a call to yield once its time is over."""
-
-    start_timeout_s: float
-    kill_after_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A call to be made, by whichever process."""
-
-    hook: str
-    delivery_id: str
-    attempt: int
-    event: bytes
-    timeout_s: float
-    session: bytes | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -34,7 +34,6 @@ class Settings:
     restart_backoff_max_s: float = 30
     backoff_max_s: float = 600
     session_timeout_s: float = 5
-    session_runs_max: int = 100
     record_retry_s: float = 1
     verify_s: float = 2
     connect_timeout_s: float = 10

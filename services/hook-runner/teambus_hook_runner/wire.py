@@ -34,7 +34,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     hooks: list[str]
 
 
-class Call(_Said):
+class Call(_Said, frozen=True):
     """Call a hook. `event` is the completed event, `session` a session, each as JSON."""
 
     number: int
@@ -46,37 +46,37 @@ class Call(_Said):
     session: bytes | None = None
 
 
-class Cancel(_Said):
+class Cancel(_Said, frozen=True):
     """The call's time is over."""
 
     number: int
 
 
-class Ready(_Said):
+class Ready(_Said, frozen=True):
     """The app is loaded. `threaded` are the hooks called in threads."""
 
     threaded: list[str]
 
 
-class Described(_Said):
+class Described(_Said, frozen=True):
     """What `describe` says of the app, as JSON."""
 
     app: bytes
 
 
-class Unable(_Said):
+class Unable(_Said, frozen=True):
     """The app cannot be loaded."""
 
     error: str
 
 
-class Returned(_Said):
+class Returned(_Said, frozen=True):
     """The hook returned."""
 
     number: int
 
 
-class Raised(_Said):
+class Raised(_Said, frozen=True):
     """The hook raised, or its time was over. `code` is that of a `HookFailure`."""
 
     number: int

@@ -1,0 +1,38 @@
+"""A call as the hook-runner asks for it, and what can come of asking."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from teambus_hook_runner.wire import Raised, Returned
+
+
+class Unavailable(Exception):
+    """no process could be started for the hook"""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The process was lost, but not because of this call."""
+
+
+Answer: TypeAlias = Returned | Raised | Interrupted
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a process may take to start, and a call to yield once its time is over."""
+
+    start_timeout_s: float
+    kill_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call to be made, by whichever process."""
+
+    hook: str
+    delivery_id: str
+    attempt: int
+    event: bytes
+    timeout_s: float
+    session: bytes | None = None

@@ -1,0 +1,184 @@
+"""The hook-runner put together: every part is made here, nothing is decided here."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+
+from teambus.bus.bodies import Bodies
+from teambus.bus.connection import Bus, connect
+from teambus.bus.errors import BusError
+from teambus.bus.events import Events
+from teambus.contracts.catalogue import AppDescription, HookDescription
+from teambus.runtime.logging import configure_logging
+from teambus.runtime.management import Readiness, management_port, report
+from teambus.runtime.settings import SettingsError, read_settings
+from teambus.runtime.stopping import (
+    exit_with_parent,
+    refuse_to_start,
+    stop_on_signals,
+    stop_when_closed,
+)
+from teambus_hook_runner.asked import Limits, Unavailable
+from teambus_hook_runner.courier import Courier, Desk, Patience
+from teambus_hook_runner.description import catalogued, described
+from teambus_hook_runner.keeper import Keeper, Restarts
+from teambus_hook_runner.sessions import SessionSource
+from teambus_hook_runner.settings import Settings
+from teambus_hook_runner.spawning import Load
+from teambus_hook_runner.worker import Worker
+
+if sys.platform == "win32":
+    from asyncio import new_event_loop
+else:
+    from uvloop import new_event_loop
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+BUS_LOST = 1
+
+
+def main() -> None:
+    """Run until told to stop. Exit status 2: settings or app are wrong; 1: the bus is lost."""
+    configure_logging("hook-runner")
+    try:
+        settings = read_settings(Settings, "HOOK_RUNNER", os.environ)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            sys.exit(runner.run(run(settings)))
+    except (SettingsError, Unavailable) as error:
+        refuse_to_start(error)
+    except BusError as error:
+        log.error("the bus is not usable", reason=str(error))
+        sys.exit(BUS_LOST)
+
+
+async def run(settings: Settings) -> int:
+    """Deliver until a signal or the end of the bus; the exit status."""
+    exit_with_parent()
+    readiness = Readiness({"starting": lambda: "starting"})
+    host, port = settings.management_host, settings.management_port
+    with stop_on_signals() as stop:
+        async with management_port(readiness, host=host, port=port), connect(settings.bus()) as bus:
+            app = await _unless(stop, _app(bus, settings))
+            if app is not None:
+                await _deliver(_crew(bus, app, settings), readiness, stop)
+            return BUS_LOST if bus.closed.is_set() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Everybody who works: a worker for each hook, a keeper for each process."""
+
+    bus: Bus
+    workers: list[Worker]
+    keepers: list[Keeper]
+
+
+def _crew(bus: Bus, app: AppDescription, settings: Settings) -> Crew:
+    bodies = Bodies(bus)
+    desk = Desk(
+        bus,
+        bodies,
+        Events(bus, bodies, source="hook-runner"),
+        SessionSource(
+            bus, bodies, {team.id: team.db_id for team in app.teams}, settings.session_timeout_s
+        ),
+        Patience(settings.crash_max, settings.backoff_max_s, settings.record_retry_s),
+    )
+    workers = []
+    keepers = []
+    for hooks in _shares(app.hooks, settings.processes_max):
+        keeper = _keeper(hooks, settings)
+        keepers.append(keeper)
+        for hook in hooks:
+            courier = Courier(desk, hook, keeper)
+            worker = Worker(bus, hook, keeper, courier, settings.drain_s, settings.verify_s)
+            workers.append(worker)
+    return Crew(bus, workers, keepers)
+
+
+def _keeper(hooks: list[HookDescription], settings: Settings) -> Keeper:
+    return Keeper(
+        _load(settings),
+        hooks,
+        _limits(settings),
+        Restarts(settings.restart_backoff_s, settings.restart_backoff_max_s),
+    )
+
+
+def _shares(hooks: list[HookDescription], processes_max: int) -> list[list[HookDescription]]:
+    """Which hooks share a process: none do, while there are processes enough."""
+    count = min(len(hooks), processes_max)
+    return [hooks[first::count] for first in range(count)]
+
+
+async def _deliver(crew: Crew, readiness: Readiness, stop: asyncio.Event) -> None:
+    readiness.checks = _checks(crew, stop)
+    async with asyncio.TaskGroup() as sides:
+        beside = [
+            sides.create_task(_give_up_when_closed(crew, stop), name="bus watch"),
+            sides.create_task(_report_ready(crew), name="readiness"),
+            *(sides.create_task(keeper.run(), name="keeper") for keeper in crew.keepers),
+        ]
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(stop.wait())
+            for worker in crew.workers:
+                loops.create_task(worker.run(stop), name=worker.hook.name)
+        for task in beside:
+            task.cancel()
+
+
+def _checks(crew: Crew, stop: asyncio.Event) -> dict[str, Any]:
+    bus = crew.bus
+    return {
+        "bus": lambda: None if bus.connected else "not connected to the bus",
+        "permissions": lambda: bus.violation,
+        "draining": lambda: "draining" if stop.is_set() else None,
+        **{f"hook {w.hook.name}": lambda w=w: w.reason or w.keeper.reason for w in crew.workers},
+    }
+
+
+async def _give_up_when_closed(crew: Crew, stop: asyncio.Event) -> None:
+    """Without the bus no outcome can be written: what is in hand is called again elsewhere."""
+    await stop_when_closed(crew.bus.closed, stop)
+    for keeper in crew.keepers:
+        await keeper.close()
+
+
+async def _report_ready(crew: Crew) -> None:
+    await asyncio.gather(*(worker.pulling.wait() for worker in crew.workers))
+    log.info("ready", hooks=[worker.hook.name for worker in crew.workers])
+    report(ready=True)
+
+
+async def _app(bus: Bus, settings: Settings) -> AppDescription:
+    if settings.app_id is None:
+        return await described(_load(settings), _limits(settings))
+    return await catalogued(bus, settings.app_id, look_s=settings.verify_s)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` returns, or None, with the work cancelled, when stopped before."""
+    doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if doing.done():
+        return doing.result()
+    doing.cancel()
+    with suppress(asyncio.CancelledError):
+        await doing
+    return None
+
+
+def _load(settings: Settings) -> Load:
+    return Load(settings.app, settings.app_dir)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(settings.start_timeout_s, settings.kill_after_s)
