@@ -218,13 +218,13 @@ async def test_a_model_that_hangs_runs_into_the_timeout(
     server: ModelServer, clients: Clients
 ) -> None:
     await server.rules([{"match": "", "hang": True}])
-    hasty = replace(QUICK, timeout_s=0.05, attempts_max=2)
+    hasty, tries = replace(QUICK, timeout_s=0.05, attempts_max=2), Tries()
 
     with pytest.raises(ModelError) as caught:
-        await model_at(server.base_url, clients, hasty).answer(asking("hello"), Tries())
+        await model_at(server.base_url, clients, hasty).answer(asking("hello"), tries)
 
     assert caught.value.code == "model_timeout_error"
-    assert len(await server.calls()) == 2
+    assert tries.count == 2
 
 
 async def test_the_whole_call_ends_at_its_deadline(server: ModelServer, clients: Clients) -> None:

@@ -50,7 +50,11 @@ class Threads:
             _tell(loop, lambda: settle(value, error))
 
         name = getattr(function, "__name__", "blocking call")
-        threading.Thread(target=work, name=name, daemon=True).start()
+        try:
+            threading.Thread(target=work, name=name, daemon=True).start()
+        except RuntimeError:  # the machine has no thread left
+            self._places.release()
+            raise
         return await answer
 
 
