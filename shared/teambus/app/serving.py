@@ -110,14 +110,11 @@ class _Supervisor:
                     pass_fds=(watched,),
                     process_group=0,
                 )
-                os.close(watched)
-                watched = -1
                 for number in self._early:
                     self._process.send_signal(number)
                 return self._process.wait()
         finally:
-            if watched != -1:
-                os.close(watched)
+            os.close(watched)
             os.close(held)
 
     @contextlib.contextmanager
