@@ -108,7 +108,7 @@ class _Desk:
         question = Question(message.subject, message.data, dict(message.headers or {}))
         try:
             reply = await self._answer(question)
-        except Exception as error:
+        except Exception as error:  # Whoever asked must hear that it failed.
             log.error("could not answer", subject=message.subject, exc_info=error)
             reply = Reply.error(500, f"internal error ({type(error).__name__})")
         await self._send(message, reply)

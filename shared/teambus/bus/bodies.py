@@ -6,6 +6,7 @@ Chunks are read one by one: the client's own reader needs a push consumer.
 
 import base64
 import hashlib
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from teambus.bus.errors import BusError
 from teambus.bus.publish import Publication, publish
 from teambus.bus.topology import BODIES, BODIES_BUCKET
 from teambus.contracts import headers as names
+from teambus.contracts.ids import token
 
 CHUNK_BYTES = 128 * 1024
 
@@ -33,12 +35,12 @@ class Bodies:
         self._body_bytes_max = body_bytes_max
 
     async def fit(self, data: bytes, *, owner: str) -> tuple[bytes, dict[str, str]]:
-        """A body small enough to publish and the headers to go with it."""
+        """A body small enough to publish and the headers to go with it; `owner` is its run."""
         if len(data) <= self._bus.message_bytes_max:
             return data, {}
         if len(data) > self._body_bytes_max:
             raise BusError(f"a body of {len(data)} bytes; at most {self._body_bytes_max}")
-        name = f"{owner}/{hashlib.sha256(data).hexdigest()}"
+        name = f"{token(owner)}/{hashlib.sha256(data).hexdigest()}"
         if await reads.last(self._bus, BODIES, _meta_subject(name)) is None:
             await self._put(name, data)
         return b"", {names.BODY: name}
@@ -50,7 +52,7 @@ class Bodies:
 
     async def _put(self, name: str, data: bytes) -> None:
         """Chunks first, then the entry that makes them visible: a cut leaves nothing half-seen."""
-        nuid = hashlib.sha256(f"{name}{datetime.now(UTC)}".encode()).hexdigest()[:22]
+        nuid = uuid.uuid4().hex[:22]
         chunks = [data[i : i + CHUNK_BYTES] for i in range(0, len(data), CHUNK_BYTES)]
         for index, chunk in enumerate(chunks):
             subject = f"$O.{BODIES_BUCKET}.C.{nuid}"

@@ -10,12 +10,14 @@ import nats
 import nats.errors
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from teambus.bus.errors import BusUnavailable
 
 log = structlog.get_logger(__name__)
 
 SERVER_FLOOR = (2, 11)
+UNANSWERED = (TimeoutError, nats.errors.NoRespondersError, nats.errors.OutboundBufferLimitError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,26 @@ class Bus:
     def message_bytes_max(self) -> int:
         """The largest body a message carries; larger ones go to the store of large bodies."""
         return max(int(self.client.max_payload) - 128 * 1024, int(self.client.max_payload) // 2)
+
+    async def request(
+        self, subject: str, data: bytes, headers: dict[str, str] | None = None
+    ) -> Msg | None:
+        """Ask once; None when nothing answered within `request_timeout_s`.
+
+        Without a connection nothing is sent: what the client keeps for later would arrive after
+        the outage, when it may no longer be true. Raises `BusUnavailable` when closed for good.
+        """
+        if self.client.is_closed:
+            raise BusUnavailable("the connection to the bus is closed")
+        if not self.client.is_connected:
+            return None
+        wait_s = self.settings.request_timeout_s
+        try:
+            return await self.client.request(subject, data, timeout=wait_s, headers=headers)
+        except UNANSWERED:
+            return None
+        except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError) as error:
+            raise BusUnavailable("the connection to the bus is closed") from error
 
     async def barrier(self) -> None:
         """Return once the server this client is connected to has seen everything sent so far."""

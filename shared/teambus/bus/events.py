@@ -79,7 +79,7 @@ class Events:
         With `after`, only if nothing was written since that sequence; False when there was.
         """
         subject = subjects.hook(outcome.tenant, outcome.run_id, outcome.hook)
-        msg_id = f"{outcome.delivery_id}:{outcome.state}:{outcome.attempt}"
+        msg_id = names.plain(f"{outcome.delivery_id}:{outcome.state}:{outcome.attempt}")
         try:
             await self._put(subject, msg_id, outcome, after=after)
         except WrongLastSequence:
@@ -107,7 +107,7 @@ class Events:
     async def _put(
         self, subject: str, msg_id: str, event: Message, *, after: int | None = None
     ) -> None:
-        data, headers = await self._bodies.fit(encode(event), owner=subject.split(".")[4])
+        data, headers = await self._bodies.fit(encode(event), owner=_owner(event))
         headers |= names.cloud_event(msg_id, str(type(event).__struct_config__.tag), self._source)
         await publish(self._bus, Publication(subject, data, msg_id, after, headers))
 
@@ -116,3 +116,8 @@ class Events:
         if stored is None:
             return None
         return decode(kind, await self._bodies.load(stored.data, stored.headers))
+
+
+def _owner(event: Message) -> str:
+    """The run whose body it is; a request that could not be read has none."""
+    return str(getattr(event, "run_id", None) or "unread")

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 
 import msgspec
-import nats.errors
 
 from teambus.bus.connection import Bus
 from teambus.bus.errors import (
@@ -22,8 +21,6 @@ WRITE_IN_FLIGHT = 10164
 WRONG_LAST_SEQUENCE = 10071
 OVER_A_LIMIT = 10077
 QUOTA_TEXT = "maximum messages per subject"
-
-UNANSWERED = (TimeoutError, nats.errors.NoRespondersError, nats.errors.OutboundBufferLimitError)
 
 
 class ApiError(msgspec.Struct, frozen=True):
@@ -59,7 +56,7 @@ class Publication:
         headers = {**(self.headers or {}), names.MSG_ID: self.msg_id}
         if self.after is not None:
             headers[names.EXPECTED_LAST_SUBJECT_SEQUENCE] = str(self.after)
-        return headers
+        return {name: names.plain(value) for name, value in headers.items()}
 
 
 _ack = msgspec.json.Decoder(Ack)
@@ -88,18 +85,8 @@ async def publish(bus: Bus, message: Publication, *, patience_s: float | None = 
 
 async def _try(bus: Bus, message: Publication, headers: dict[str, str]) -> Ack | None:
     """One try; None when nothing answered, so that the outcome is unknown."""
-    try:
-        reply = await bus.client.request(
-            message.subject,
-            message.data,
-            timeout=bus.settings.request_timeout_s,
-            headers=headers,
-        )
-    except UNANSWERED:
-        return None
-    except nats.errors.ConnectionClosedError as error:
-        raise BusUnavailable("the connection to the bus is closed") from error
-    return _ack.decode(reply.data)
+    reply = await bus.request(message.subject, message.data, headers)
+    return None if reply is None else _ack.decode(reply.data)
 
 
 def _worth_repeating(error: ApiError) -> bool:

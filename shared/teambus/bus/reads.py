@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import nats.errors
 from nats.aio.msg import Msg
 
 from teambus.bus.connection import Bus
 from teambus.bus.errors import BusRefused, BusUnavailable
-from teambus.bus.publish import UNANSWERED, ApiError
+from teambus.bus.publish import ApiError
 
 NOT_FOUND = 404
+NOT_NOW = 503
+STREAM_MISSING = 10059
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,11 @@ class _Answer(msgspec.Struct, frozen=True):
 _answer = msgspec.json.Decoder(_Answer)
 
 
-async def last(bus: Bus, stream: str, subject: str) -> Stored | None:
+async def last(
+    bus: Bus, stream: str, subject: str, *, patience_s: float | None = None
+) -> Stored | None:
     """The last message of a subject, as the stream's leader knows it."""
-    return await _leader_read(bus, stream, {"last_by_subj": subject})
+    return await _leader_read(bus, stream, {"last_by_subj": subject}, patience_s)
 
 
 async def at(bus: Bus, stream: str, seq: int) -> Stored | None:
@@ -88,21 +91,30 @@ async def call(bus: Bus, subject: str, data: bytes, *, patience_s: float | None 
     limit_s = bus.settings.publish_patience_s if patience_s is None else patience_s
     deadline = time.monotonic() + limit_s
     while True:
-        try:
-            return await bus.client.request(subject, data, timeout=bus.settings.request_timeout_s)
-        except UNANSWERED as error:
-            if time.monotonic() >= deadline:
-                raise BusUnavailable(f"{subject}: no answer within {limit_s:g} s") from error
-        except nats.errors.ConnectionClosedError as error:
-            raise BusUnavailable("the connection to the bus is closed") from error
+        reply = await bus.request(subject, data)
+        if reply is not None and not _is_not_now(reply.data):
+            return reply
+        if time.monotonic() >= deadline:
+            raise BusUnavailable(f"{subject}: no answer within {limit_s:g} s")
         await asyncio.sleep(0.1)
 
 
-async def _leader_read(bus: Bus, stream: str, query: dict[str, Any]) -> Stored | None:
-    reply = await call(bus, f"$JS.API.STREAM.MSG.GET.{stream}", msgspec.json.encode(query))
+def _is_not_now(data: bytes) -> bool:
+    """Whether the API says that it cannot answer at the moment, as during an election."""
+    if b'"code":503' not in data[:256].replace(b" ", b""):
+        return False
+    error = _answer.decode(data).error
+    return error is not None and error.code == NOT_NOW
+
+
+async def _leader_read(
+    bus: Bus, stream: str, query: dict[str, Any], patience_s: float | None = None
+) -> Stored | None:
+    subject = f"$JS.API.STREAM.MSG.GET.{stream}"
+    reply = await call(bus, subject, msgspec.json.encode(query), patience_s=patience_s)
     answer = _answer.decode(reply.data)
     if answer.error is not None:
-        if answer.error.code == NOT_FOUND and answer.error.err_code != 10059:
+        if answer.error.code == NOT_FOUND and answer.error.err_code != STREAM_MISSING:
             return None
         raise BusRefused(f"{stream}: {answer.error.description}", answer.error.err_code)
     assert answer.message is not None, reply.data

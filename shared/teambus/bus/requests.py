@@ -27,7 +27,7 @@ class Requests:
 
         Raises `QuotaExceeded`, `StreamFull` or, the outcome unknown, `BusUnavailable`.
         """
-        data, headers = await self.bodies.fit(encode(request), owner=token(request.run_id))
+        data, headers = await self.bodies.fit(encode(request), owner=request.run_id)
         headers |= names.cloud_event(token(request.run_id), "run.requested.v1", self.source)
         headers[names.RUN_ID] = token(request.run_id)
         message = Publication(

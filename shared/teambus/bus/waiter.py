@@ -107,11 +107,14 @@ class Listener:
         """What is heard within `wait_s`; None also when it is time to look."""
         try:
             async with asyncio.timeout(wait_s):
-                while (message := await self._heard.get()) is not None:
-                    if (end := await self._understand(message, request_seq)) is not None:
-                        return end
+                return await self._next(request_seq)
         except TimeoutError:
-            pass
+            return None
+
+    async def _next(self, request_seq: int | None) -> RunEnd | RunRefused | None:
+        while (message := await self._heard.get()) is not None:
+            if (end := await self._understand(message, request_seq)) is not None:
+                return end
         return None
 
     async def _understand(

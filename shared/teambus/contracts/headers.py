@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from teambus.contracts.ids import digest
+
 MSG_ID = "Nats-Msg-Id"
 EXPECTED_LAST_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
 BODY = "Teambus-Body"
@@ -10,6 +12,13 @@ RUN_ID = "Teambus-Run-Id"
 """Optional on a run request: names the run when the body cannot be read; a subject token."""
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR_DETAIL = "Nats-Service-Error"
+
+
+def plain(value: str) -> str:
+    """A header's value for any text: itself where it is plain, else its hash."""
+    if value.isascii() and value.isprintable() and value == value.strip():
+        return value
+    return f"h_{digest(value.encode('utf-8', 'surrogatepass'), 32)}"
 
 
 def cloud_event(id_: str, kind: str, source: str) -> dict[str, str]:
