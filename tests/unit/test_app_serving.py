@@ -47,7 +47,7 @@ model = OpenAIChat(id="gpt-test")
 bus = TeamBus(teams=[Team(name="Desk", model=model, members=[Agent(name="Writer")])])
 app = bus.get_app()
 if __name__ == "__main__":
-    assert bus.id == "my_program", bus.id
+    assert bus.id.endswith("my_program"), bus.id
     bus.serve(app="my_program:app", host="0.0.0.0", port=7001, reload=True)
     print("returned")
 """
