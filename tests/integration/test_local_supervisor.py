@@ -164,9 +164,9 @@ async def test_one_that_dies_at_start_is_tried_again_until_the_time_is_up(tmp_pa
 
 async def test_one_that_is_never_ready_is_named_and_everything_is_stopped(tmp_path: Path) -> None:
     (tmp_path / "team-runner.mute").touch()
-    async with supervised(tmp_path, "--port", "0", TEAMBUS_READY_S="2") as system:
+    async with supervised(tmp_path, "--port", "0", TEAMBUS_READY_S="10") as system:
         assert await system.ended() == 2
-    assert system.child.error == "team-runner was not ready within 2 s: it is still starting"
+    assert system.child.error == "team-runner was not ready within 10 s: it is still starting"
     assert "team-runner stopped" in system.story()
 
 

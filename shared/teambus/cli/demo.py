@@ -23,7 +23,6 @@ from teambus.local.errors import LocalError
 from teambus.local.plan import ServiceSpec
 
 Say = Callable[[str], None]
-LAST_HOOK_LINE = "[Background Hook] Team metrics logged successfully!"
 LOG_LINES_SHOWN = 20
 OK = 200
 FAILED = 1
@@ -31,6 +30,8 @@ FAILED = 1
 
 @dataclass(frozen=True, slots=True)
 class DemoLimits:
+    """How long each step may take."""
+
     start_s: float = 60
     reply_s: float = 60
     hook_s: float = 30
@@ -41,20 +42,26 @@ class DemoLimits:
 class Output:
     """What the system printed: users' lines with their time, and the last lines of the logs."""
 
+    last_line: str
     lines: asyncio.Queue[tuple[float, str]] = field(default_factory=asyncio.Queue)
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES_SHOWN))
 
 
-async def run(variables: Mapping[str, str], say: Say, limits: DemoLimits | None = None) -> int:
-    """Returns the exit code: 1 when a step failed, after saying which and what was logged."""
-    variables, output = sample_app(variables), Output()
+async def run(
+    variables: Mapping[str, str], say: Say, *, last_line: str, limits: DemoLimits = DemoLimits()
+) -> int:
+    """Returns the exit code: 1 when a step failed, after saying which and what was logged.
+
+    The demo is over when a hook has printed a line that contains `last_line`.
+    """
+    variables, output = sample_app(variables), Output(last_line)
     loop, this = asyncio.get_running_loop(), asyncio.current_task()
     assert this is not None
     loop.add_signal_handler(signal.SIGTERM, this.cancel)
     try:
         async with model_of(variables) as model:
             say(model.line)
-            await _show({**variables, **model.environment}, output, say, limits or DemoLimits())
+            await _show({**variables, **model.environment}, output, say, limits)
     except LocalError as error:
         say(f"the demo failed: {error}")
         say("\n".join(["the last lines logged:", *output.log] if output.log else []))
@@ -91,7 +98,7 @@ async def _converse(system: Child, output: Output, say: Say, limits: DemoLimits)
 
 async def _hear(output: Output, since: float, say: Say) -> None:
     line = ""
-    while line != LAST_HOOK_LINE:
+    while output.last_line not in line:
         at, line = await output.lines.get()
         say(f"  {at - since:+.2f} s  {line}")
 

@@ -94,7 +94,8 @@ async def _run_sample(variables: dict[str, str]) -> None:
 
 
 def _demo(options: Options) -> int:
-    return asyncio.run(demo.run(environment(options, os.environ), _show))
+    variables = environment(options, os.environ)
+    return asyncio.run(demo.run(variables, _show, last_line=options.until))
 
 
 def _show(text: str) -> None:

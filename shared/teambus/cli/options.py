@@ -87,6 +87,15 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_data_dir(parser)
 
 
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    _add_app(parser)
+    parser.add_argument(
+        "--until",
+        default="is entered",
+        help="what the last line printed by a background hook contains; default: the sample's",
+    )
+
+
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > PORT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to {PORT_MAX}")
@@ -99,5 +108,5 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "describe": ("print what an app declares, as JSON", _add_app),
     "status": ("show what is served with the data of this folder", _add_data_dir),
     "run": ("serve the sample app of a checkout until Ctrl-C", _add_run),
-    "demo": ("run the sample app once, with a background hook, and clean up", _add_app),
+    "demo": ("run the sample app once, with a background hook, and clean up", _add_demo),
 }
