@@ -59,7 +59,7 @@ class AnswerUnexpected:
 
         try:
             await self._app(scope, receive, watch)
-        except Exception as error:
+        except Exception as error:  # The edge of our code: nothing else answers the client.
             log.error("unexpected error", path=scope.get("path"), exc_info=error)
             if started or scope["type"] != "http":
                 raise

@@ -64,20 +64,24 @@ async def read_form(request: Request, limits: FormLimits) -> Form:
 async def _read_body(request: Request, limits: FormLimits) -> bytes:
     if int(request.headers.get("content-length") or 0) > limits.bytes_max:
         raise _too_large(limits)
-    chunks: list[bytes] = []
-    size = 0
     try:
         async with asyncio.timeout(limits.timeout_s):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > limits.bytes_max:
-                    raise _too_large(limits)
-                chunks.append(chunk)
+            return await _collect(request, limits)
     except TimeoutError as error:
         detail = f"the request's body did not arrive within {limits.timeout_s:g} s"
         raise Problem(408, detail, "request_timeout") from error
     except ClientDisconnect as error:
         raise Problem(400, "the request's body is cut short", "request_cut") from error
+
+
+async def _collect(request: Request, limits: FormLimits) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limits.bytes_max:
+            raise _too_large(limits)
+        chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import NoReturn
 
 import msgspec
@@ -51,21 +51,24 @@ async def run(settings: GatewaySettings) -> int:
     """Serve until a signal or the end of the bus; the exit code."""
     exit_with_parent()
     listening = bind(settings)
-    with stop_on_signals() as stop:
-        async with connect(settings.bus()) as bus, open_gateway(bus, settings) as parts:
-            readiness = _readiness(bus, parts, stop)
-            async with management_port(
-                readiness, host=settings.management_host, port=settings.management_port
-            ):
-                watching = [
-                    asyncio.create_task(stop_when_closed(bus.closed, stop)),
-                    asyncio.create_task(_report_ready(parts)),
-                ]
-                app = make_app(lambda: parts, cors_origins=settings.cors_origins)
+    async with connect(settings.bus()) as bus, open_gateway(bus, settings) as parts:
+        with stop_on_signals() as stop:
+            watching = [
+                asyncio.create_task(stop_when_closed(bus.closed, stop)),
+                asyncio.create_task(_report_ready(parts)),
+            ]
+            app = make_app(lambda: parts, cors_origins=settings.cors_origins)
+            async with _management(settings, _readiness(bus, parts, stop)):
                 await serve(app, listening, settings, stop=stop, give_up=parts.runs.give_up)
-                for task in watching:
-                    task.cancel()
-            return BUS_LOST if bus.closed.is_set() else 0
+            for task in watching:
+                task.cancel()
+        return BUS_LOST if bus.closed.is_set() else 0
+
+
+def _management(
+    settings: GatewaySettings, readiness: Readiness
+) -> AbstractAsyncContextManager[int]:
+    return management_port(readiness, host=settings.management_host, port=settings.management_port)
 
 
 async def _report_ready(parts: Parts) -> None:
@@ -115,6 +118,11 @@ class AsgiGateway:
             return
         await app(scope, receive, send)
 
+    async def close(self) -> None:
+        """Let go of the bus; called again, it connects again."""
+        self._app = None
+        await self._resources.aclose()
+
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
@@ -124,8 +132,7 @@ class AsgiGateway:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self._app = None
-        await self._resources.aclose()
+        await self.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _connected_app(self) -> ASGIApp:
