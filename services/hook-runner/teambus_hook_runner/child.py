@@ -21,7 +21,6 @@ from teambus.app.hooks import BackgroundHook, background_hooks
 from teambus.app.teambus import TeamBus
 from teambus.contracts.message import encode
 from teambus.runtime.loading import LoadError, load_app
-from teambus.runtime.logging import configure_logging
 from teambus_hook_runner.board import Board
 from teambus_hook_runner.calls import Calls
 from teambus_hook_runner.failures import describe
@@ -49,7 +48,6 @@ def main() -> None:
     _end_with_parent(start.parent)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
-    configure_logging("hook-runner")
     voice = Voice(start.answers)
     try:
         app = load_app(start.app, start.app_dir)

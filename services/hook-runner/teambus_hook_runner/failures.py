@@ -24,7 +24,7 @@ def describe(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - an exception of the user's may fail at this too
         text = "(it cannot be shown)"
-    return (f"{name}: {text}" if text else name)[:ERROR_CHARS_MAX]
+    return _sayable(f"{name}: {text}" if text else name)[:ERROR_CHARS_MAX]
 
 
 def flush_prints() -> None:
@@ -41,7 +41,12 @@ def _traceback(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - an exception of the user's may fail at this too
         return describe(error)
     # The end of a traceback says most.
-    return text.encode("utf-8", "replace")[-TRACEBACK_BYTES_MAX:].decode("utf-8", "ignore")
+    return _sayable(text).encode()[-TRACEBACK_BYTES_MAX:].decode("utf-8", "ignore")
+
+
+def _sayable(text: str) -> str:
+    """Half a character, as a broken file name has, cannot be sent."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _users_own(stack: traceback.StackSummary) -> traceback.StackSummary:
