@@ -39,7 +39,7 @@ lint: .venv/.tests ## check format, lint, types and layers
 	@.venv/bin/lint-imports --no-logo
 
 bench: .venv/.tests ## measure (BENCH_ARGS is passed on)
-	@.venv/bin/python tests/bench/bench.py $(BENCH_ARGS)
+	@.venv/bin/python -m tests.bench.bench $(BENCH_ARGS)
 
 wheels: setup ## build the four wheels into dist/
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist $(DISTRIBUTIONS:%=./%)

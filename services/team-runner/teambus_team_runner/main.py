@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import structlog
+import uvloop
 
 from teambus.app.teambus import TeamBus
 from teambus.app.teams import walk
@@ -58,7 +59,8 @@ def main() -> None:
     try:
         settings = read_settings(Settings, "TEAM_RUNNER", os.environ)
         app = load_app(settings.app, settings.app_dir)
-        sys.exit(asyncio.run(run(settings, app)))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+            sys.exit(loop.run(run(settings, app)))
     except (SettingsError, LoadError, StoreUnfit) as error:
         refuse_to_start(error)
     except BusError as error:
