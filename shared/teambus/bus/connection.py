@@ -1,6 +1,7 @@
 """One connection to NATS, set up so that it outlives any outage and never fails silently."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,15 @@ class Bus:
     reconnect_listeners: set[Callable[[], None]] = field(default_factory=set)
     violation: str | None = None
     closing: bool = False
+    full_until: float = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether a stream was out of room a moment ago: no time to take new work."""
+        return time.monotonic() < self.full_until
+
+    def is_full_for(self, seconds: float) -> None:
+        self.full_until = time.monotonic() + seconds
 
     @property
     def connected(self) -> bool:

@@ -9,14 +9,22 @@ import time
 import uuid
 from dataclasses import dataclass
 
+import structlog
+
 from teambus.bus import reads
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
-from teambus.bus.errors import WrongLastSequence
+from teambus.bus.errors import StreamFull, WrongLastSequence
 from teambus.bus.publish import Publication, publish
 from teambus.bus.topology import JOURNAL
+from teambus.contracts.ids import RunId
 from teambus.contracts.journal import JournalEntry, Record
 from teambus.contracts.message import decode, encode
+
+
+log = structlog.get_logger(__name__)
+
+FULL_PAUSE_S = 0.5
 
 
 class Fenced(Exception):
@@ -31,8 +39,8 @@ class Tail:
     nonce: str | None = None
 
 
-async def read_tail(bus: Bus, subject: str) -> Tail:
-    found = await reads.last(bus, JOURNAL, subject)
+async def read_tail(bus: Bus, subject: str, *, patience_s: float | None = None) -> Tail:
+    found = await reads.last(bus, JOURNAL, subject, patience_s=patience_s)
     if found is None:
         return Tail()
     return Tail(found.seq, found.headers.get("Nats-Msg-Id"))
@@ -51,20 +59,32 @@ async def read_entries(
 class Journal:
     """The appending end. Records added while an append is in flight share the next one.
 
-    `lost` is set when no further append is possible: fenced, or the bus away for too long.
+    `lost` is set when no further append is possible: fenced, or the bus away for longer than
+    `patience_s`. Close it when the work is let go: what is unwritten by then stays so.
     """
 
-    def __init__(self, bus: Bus, bodies: Bodies, subject: str, *, run_id: str, tail: Tail) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        bodies: Bodies,
+        subject: str,
+        *,
+        run_id: RunId,
+        tail: Tail,
+        patience_s: float = 300,
+    ) -> None:
         self.attempt = uuid.uuid4().hex
         self._bus = bus
         self._bodies = bodies
         self._subject = subject
         self._run_id = run_id
         self._seq = tail.seq
+        self._patience_s = patience_s
         self._n = 0
         self._waiting: list[Record] = []
         self._appending: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
+        self._in_flight = ""
         self._proven_at = 0.0
         self.lost = asyncio.Event()
 
@@ -86,25 +106,32 @@ class Journal:
             await asyncio.shield(self._appending)
         self._raise_failure()
 
+    @property
+    def ours(self) -> bool:
+        """Whether nothing is known that says the run was lost."""
+        return self._failure is None
+
     async def prove(self, fresh_s: float) -> None:
         """Return only if this holder held the run at most `fresh_s` ago; else raise `Fenced`.
 
-        Every durable append is a proof; without a fresh one the tail is read from the leader.
+        Every durable append is a proof; without a fresh one the tail is read from the leader,
+        beside an append in flight: that may be the tail, and need not be over.
         """
-        await self.settled()
+        self._raise_failure()
         if time.monotonic() - self._proven_at <= fresh_s:
             return
         asked_at = time.monotonic()
-        tail = await read_tail(self._bus, self._subject)
-        await self.settled()
-        if tail.seq > self._seq:
+        tail = await read_tail(self._bus, self._subject, patience_s=self._patience_s)
+        self._raise_failure()
+        if tail.seq > self._seq and tail.nonce != self._in_flight:
             self._fail(Fenced(f"{self._subject}: the tail is {tail.seq}, not {self._seq}"))
         self._raise_failure()
-        self._proven_at = asked_at
+        self._proven_at = max(self._proven_at, asked_at)
 
     async def close(self) -> None:
-        """Wait for an append in flight; its outcome no longer matters."""
+        """Let go of an append in flight; its outcome no longer matters."""
         if self._appending is not None:
+            self._appending.cancel()
             await asyncio.gather(self._appending, return_exceptions=True)
 
     def _raise_failure(self) -> None:
@@ -112,12 +139,12 @@ class Journal:
             raise self._failure
 
     def _fail(self, error: Exception) -> None:
-        self._failure = error
+        self._failure = self._failure or error
         self.lost.set()
 
     async def _append_all(self) -> None:
         try:
-            while self._waiting:
+            while self._waiting and self.ours:
                 records, self._waiting = self._waiting, []
                 await self._append_entry(records)
         except Exception as error:  # noqa: BLE001 - kept for whoever waits, who raises it
@@ -126,7 +153,7 @@ class Journal:
             self._appending = None
 
     async def _append_entry(self, records: list[Record]) -> None:
-        nonce = f"{self.attempt}-{self._n}"
+        self._in_flight = nonce = f"{self.attempt}-{self._n}"
         entry = JournalEntry(nonce=nonce, attempt=self.attempt, n=self._n, records=records)
         data, headers = await self._bodies.fit(encode(entry), owner=self._run_id)
         asked_at = time.monotonic()
@@ -136,11 +163,21 @@ class Journal:
         self._proven_at = asked_at
 
     async def _publish(self, message: Publication) -> int:
+        """Paid work is not given up because a stream is full: wait for room, taking no new work."""
+        while True:
+            try:
+                return await self._publish_once(message)
+            except StreamFull as full:
+                log.warning("no room in the journal; waiting", subject=self._subject, why=str(full))
+                self._bus.is_full_for(2 * FULL_PAUSE_S)
+            await asyncio.sleep(FULL_PAUSE_S)
+
+    async def _publish_once(self, message: Publication) -> int:
         try:
-            return (await publish(self._bus, message)).seq
+            return (await publish(self._bus, message, patience_s=self._patience_s)).seq
         except WrongLastSequence as refusal:
             # An earlier try may have been stored with its answer lost: then the tail is ours.
-            tail = await read_tail(self._bus, self._subject)
+            tail = await read_tail(self._bus, self._subject, patience_s=self._patience_s)
             if tail.nonce == message.msg_id:
                 return tail.seq
             raise Fenced(f"{self._subject}: {refusal}") from refusal

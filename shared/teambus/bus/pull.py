@@ -1,28 +1,34 @@
 """Pulling work from a durable consumer, never more than there are free hands."""
 
 import asyncio
+import time
 from collections import deque
+from functools import partial
 from typing import Self
 
 import msgspec
+import nats.errors
 import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from teambus.bus.connection import Bus
+from teambus.bus.errors import BusUnavailable
 
 log = structlog.get_logger(__name__)
 
 SILENT_BEATS_MAX = 2.5
+ORDINARY_ENDS = ("404", "408")
 
 
 class Delivery:
     """One message handed to this process until it acknowledges, gives back or falls silent.
 
-    Acknowledging is not awaited: a lost acknowledgement brings the message again.
+    Acknowledging is not awaited: a lost acknowledgement brings the message again. Without a
+    connection nothing is said: said later, it would be about whoever holds the message then.
     """
 
-    __slots__ = ("_bus", "_reply", "attempt", "data", "headers", "seq", "subject")
+    __slots__ = ("_bus", "_reply", "arrived_at", "attempt", "data", "headers", "seq", "subject")
 
     def __init__(self, bus: Bus, message: Msg) -> None:
         self._bus = bus
@@ -31,6 +37,7 @@ class Delivery:
         self.data = message.data
         self.headers = dict(message.headers or {})
         self.attempt, self.seq = _counts(message.reply)
+        self.arrived_at = time.monotonic()
 
     async def ack(self) -> None:
         await self._answer(b"+ACK")
@@ -48,7 +55,7 @@ class Delivery:
         await self._answer(b"+WPI")
 
     async def _answer(self, body: bytes) -> None:
-        if not self._bus.client.is_closed:
+        if self._bus.connected:
             await self._bus.client.publish(self._reply, body)
 
 
@@ -62,8 +69,9 @@ def _counts(reply: str) -> tuple[int, int]:
 class Inbox:
     """A durable consumer's messages. Use as a context; `close` is idempotent.
 
-    Pulls are kept open at the server; one that falls silent, or was open when the connection
-    was lost, is given up and asked again under a new reply subject.
+    Pulls are kept open at the server; one that falls silent, ended in trouble, or was open when
+    the connection was lost, is given up and asked again under a new reply subject. Whatever
+    arrives where nobody waits for it any more is given back at once.
     """
 
     def __init__(
@@ -74,12 +82,14 @@ class Inbox:
         *,
         expires_s: float = 5,
         heartbeat_s: float = 1,
+        trouble_pause_s: float = 1,
     ) -> None:
         self._bus = bus
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._expires_s = expires_s
         self._heartbeat_s = heartbeat_s
-        self._arrived: deque[Msg] = deque()
+        self._trouble_pause_s = trouble_pause_s
+        self._arrived: deque[Delivery] = deque()
         self._asked = 0
         self._pulls = 0
         self._reply = ""
@@ -87,6 +97,9 @@ class Inbox:
         self._wake = asyncio.Event()
         self._heard_at = 0.0
         self._stale = True
+        self._taking = True
+        self._trouble: str | None = None
+        self._ask_after = 0.0
 
     async def __aenter__(self) -> Self:
         self._bus.reconnect_listeners.add(self._on_reconnect)
@@ -96,24 +109,42 @@ class Inbox:
         await self.close()
 
     async def fetch(self, count: int, stop: asyncio.Event) -> list[Delivery]:
-        """Wait for work, for `expires_s` at most; [] when there is none or `stop` is set."""
+        """Wait for work, for a heartbeat at most; [] when there is none or `stop` is set.
+
+        Raises `BusUnavailable` when the connection is closed for good.
+        """
         assert count >= 1, count
+        if self._bus.client.is_closed:
+            raise BusUnavailable("the connection to the bus is closed")
+        self._taking = True
+        if self._may_ask():
+            await self._keep_asked(count)
+        if not self._arrived:
+            await self._wait(stop)
+        return [self._arrived.popleft() for _ in range(min(count, len(self._arrived)))]
+
+    async def hold_off(self) -> None:
+        """Give back what arrives from now on until the next `fetch`."""
+        self._taking = False
+        while self._arrived:
+            await self._arrived.popleft().nak()
+
+    async def close(self) -> None:
+        """Stop pulling; what arrived and was not fetched goes back at once."""
+        self._bus.reconnect_listeners.discard(self._on_reconnect)
+        self._taking = False
+        await self._drop_subscription()
+        await self.hold_off()
+
+    async def _keep_asked(self, count: int) -> None:
         if self._stale or self._silent():
             await self._renew()
         wanted = count - self._asked - len(self._arrived)
         if wanted > 0:
             await self._ask(wanted)
-        if not self._arrived:
-            await self._wait(stop)
-        taken = [self._arrived.popleft() for _ in range(min(count, len(self._arrived)))]
-        return [Delivery(self._bus, message) for message in taken]
 
-    async def close(self) -> None:
-        """Stop pulling; what arrived unasked-for goes back at once."""
-        self._bus.reconnect_listeners.discard(self._on_reconnect)
-        await self._drop_subscription()
-        while self._arrived:
-            await Delivery(self._bus, self._arrived.popleft()).nak()
+    def _may_ask(self) -> bool:
+        return self._bus.connected and time.monotonic() >= self._ask_after
 
     async def _wait(self, stop: asyncio.Event) -> None:
         self._wake.clear()
@@ -133,7 +164,7 @@ class Inbox:
         self._pulls += 1
         self._asked += batch
         if self._asked == batch:
-            self._heard_at = asyncio.get_running_loop().time()
+            self._heard_at = time.monotonic()
         body = {
             "batch": batch,
             "expires": int(self._expires_s * 1e9),
@@ -142,27 +173,47 @@ class Inbox:
         reply = f"{self._reply}.{self._pulls}"
         await self._bus.client.publish(self._next, msgspec.json.encode(body), reply=reply)
 
-    async def _on_message(self, message: Msg) -> None:
-        self._heard_at = asyncio.get_running_loop().time()
+    async def _on_message(self, inbox: str, message: Msg) -> None:
         status = (message.headers or {}).get("Status")
         if status is None:
-            self._asked = max(0, self._asked - 1)
-            self._arrived.append(message)
-            self._wake.set()
-        elif status != "100":
-            self._on_pull_ended(message, status)
+            await self._arrive(Delivery(self._bus, message), expected=inbox == self._reply)
+        elif inbox == self._reply:
+            self._on_status(message, status)
 
-    def _on_pull_ended(self, message: Msg, status: str) -> None:
-        headers = message.headers or {}
-        self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", self._asked)))
-        if status not in ("404", "408"):
-            log.warning("pull ended", consumer=self._next, why=headers.get("Description"))
+    async def _arrive(self, delivery: Delivery, *, expected: bool) -> None:
+        if expected:
+            self._heard_at = time.monotonic()
+            self._asked = max(0, self._asked - 1)
+        if not (expected and self._taking):
+            await delivery.nak()
+            return
+        self._trouble = None
+        self._arrived.append(delivery)
         self._wake.set()
 
+    def _on_status(self, message: Msg, status: str) -> None:
+        self._heard_at = time.monotonic()
+        headers = message.headers or {}
+        if status == "100":
+            self._trouble = None
+        elif status in ORDINARY_ENDS:
+            pending = int(headers.get("Nats-Pending-Messages", self._asked))
+            self._asked = max(0, self._asked - pending)
+            self._wake.set()
+        else:
+            self._on_trouble(headers.get("Description") or f"status {status}")
+
+    def _on_trouble(self, why: str) -> None:
+        """The consumer moved, went or is not there yet: ask anew, after a pause, saying it once."""
+        if why != self._trouble:
+            log.warning("pull ended", consumer=self._next, why=why)
+        self._trouble = why
+        self._stale = True
+        self._ask_after = time.monotonic() + self._trouble_pause_s
+
     def _silent(self) -> bool:
-        patience_s = SILENT_BEATS_MAX * self._heartbeat_s
-        silent_s = asyncio.get_running_loop().time() - self._heard_at
-        return self._asked > 0 and silent_s > patience_s
+        silent_s = time.monotonic() - self._heard_at
+        return self._asked > 0 and silent_s > SILENT_BEATS_MAX * self._heartbeat_s
 
     def _on_reconnect(self) -> None:
         self._stale = True
@@ -170,15 +221,24 @@ class Inbox:
 
     async def _renew(self) -> None:
         """A new reply subject: the server stops sending to the old one and sends elsewhere."""
-        await self._drop_subscription()
         self._reply = self._bus.client.new_inbox()
+        await self._drop_subscription()
         self._asked = 0
         self._stale = False
         self._subscription = await self._bus.client.subscribe(
-            f"{self._reply}.*", cb=self._on_message
+            f"{self._reply}.*", cb=partial(self._on_message, self._reply)
         )
 
     async def _drop_subscription(self) -> None:
+        """Unsubscribe, hearing out what is on its way; unheard it would wait out its `ack_wait`."""
         subscription, self._subscription = self._subscription, None
-        if subscription is not None and not self._bus.client.is_closed:
-            await subscription.unsubscribe()
+        if subscription is None or self._bus.client.is_closed:
+            return
+        try:
+            if not self._bus.connected:
+                await subscription.unsubscribe()
+                return
+            async with asyncio.timeout(self._bus.settings.request_timeout_s):
+                await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py leaves it so
+        except (TimeoutError, nats.errors.Error) as error:
+            log.warning("could not unsubscribe", consumer=self._next, why=repr(error))
