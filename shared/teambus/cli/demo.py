@@ -32,7 +32,7 @@ FAILED = 1
 class DemoLimits:
     """How long each step may take."""
 
-    start_s: float = 60
+    start_s: float = 120
     reply_s: float = 60
     hook_s: float = 30
     stop_s: float = 40

@@ -17,7 +17,7 @@ class ServeSettings:
     nats_url: str | None = field(default=None, metadata={"variable": "NATS_URL"})
     drain_s: float = 10
     load_s: float = 60
-    ready_s: float = 30
+    ready_s: float = 60
     restart_min_s: float = 0.2
     restart_max_s: float = 5
     steady_s: float = 10

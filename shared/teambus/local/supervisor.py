@@ -145,6 +145,7 @@ class Supervisor:
             if await self._loaded(system, around):
                 for runner in self._runners:
                     runner.replace()
+                self._say("loaded; new runners take over, the old ones finish")
 
     async def _loaded(self, system: Plan, around: Surroundings) -> bool:
         try:
