@@ -21,7 +21,7 @@ from teambus.domain.replay import Past, read_past
 from teambus_team_runner.asked import Asked
 from teambus_team_runner.ending import Endings
 from teambus_team_runner.execution import Deferred, Execution
-from teambus_team_runner.hold import Handle, held
+from teambus_team_runner.hold import Handle, hold
 from teambus_team_runner.line import Line
 from teambus_team_runner.refusal import refuse_id_in_use
 
@@ -29,18 +29,28 @@ log = structlog.get_logger(__name__)
 
 
 class Outcome(Enum):
-    """What became of a message after an attempt."""
+    """What became of a message after an attempt. A suspect died before, and others with it
+    perhaps: it is to be taken alone.
+    """
 
     SETTLED = auto()
     PARKED = auto()
+    SUSPECT = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptLimits:
-    """`journal_entries_max` bounds the reading of one run's journal."""
+    """`journal_entries_max` bounds the reading of one run's journal; `journal_patience_s` is how
+    long paid work waits for a bus that is away; `release_s` bounds the last words of a drain.
+    A run that died `deaths_max` times is taken alone, once others had `alone_wait_s` to finish.
+    """
 
     journal_entries_max: int = 10_000
     waiting_max: int = 32
+    journal_patience_s: float = 300
+    release_s: float = 5
+    deaths_max: int = 2
+    alone_wait_s: float = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,7 @@ class Attempts:
     limits: AttemptLimits
     runner: str
 
-    async def make(self, handle: Handle) -> Outcome:
+    async def make(self, handle: Handle, *, alone: bool = False) -> Outcome:
         """Raises `Fenced` when another runner has the run, `BusError` when the bus is away."""
         found = await self._look(handle.asked)
         if found.completed:
@@ -79,8 +89,14 @@ class Attempts:
         if found.past.ended is not None:
             await self.endings.carry_out(handle, found.past.ended)
             return Outcome.SETTLED
+        if handle.lapsed:
+            # Whoever has the message by now may be what was found: it is not to be fenced.
+            log.warning("the message lapsed before the run was taken")
+            return Outcome.SETTLED
         if self._must_wait(found.session, handle.asked):
             return await self._wait_in_line(handle, found.session)
+        if self._is_suspect(found.past) and not alone:
+            return Outcome.SUSPECT
         return await self._take(handle, found)
 
     async def _look(self, asked: Asked) -> Found:
@@ -103,13 +119,20 @@ class Attempts:
             return False
         if (past.first.team_id, past.first.request_digest) != (asked.team_id, asked.digest):
             await refuse_id_in_use(asked, past.first.team_id, self.events)
-            await handle.done()
-            return True
-        seq = past.latest.request_seq
-        if seq != asked.request_seq and await self.requests.is_stored(seq):
-            await handle.done()
-            return True
-        return False
+        elif not await self._is_repeat(past.latest, asked):
+            return False
+        await self.line.leave_line(asked)
+        await handle.done()
+        return True
+
+    async def _is_repeat(self, latest: AttemptStarted, asked: Asked) -> bool:
+        """Whether the run is another stored request's, so that this one only says it again."""
+        seq = latest.request_seq
+        return seq != asked.request_seq and await self.requests.is_stored(seq)
+
+    def _is_suspect(self, past: Past) -> bool:
+        """One whose attempts are used up is carried no further, so it harms nobody."""
+        return self.limits.deaths_max <= past.attempts < self.execution.limits.attempts_max
 
     def _must_wait(self, seen: Seen, asked: Asked) -> bool:
         verdict = session_order.decide(
@@ -132,40 +155,44 @@ class Attempts:
             subjects.journal(asked.tenant, asked.run_id),
             run_id=asked.run_id,
             tail=found.tail,
+            patience_s=self.limits.journal_patience_s,
         )
-        journal.add(self._started(asked))
-        opening = asyncio.create_task(self.line.open(asked, found.session))
+        return await hold(handle, journal, self._carry_out(handle, journal, found))
+
+    async def _carry_out(self, handle: Handle, journal: Journal, found: Found) -> Outcome:
+        opening = asyncio.create_task(self.line.open(handle.asked, found.session))
         try:
-            await journal.settled()
+            await journal.append(self._started(handle.asked))
             record = await opening
-        finally:
-            opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
-        async with held(handle, journal):
             if record is None:
                 await journal.append(AttemptReleased(reason="the session is busy"))
                 return Outcome.PARKED
-            return await self._carry_out(handle, journal, found.past, record.fence)
-
-    async def _carry_out(self, handle: Handle, journal: Journal, past: Past, fence: int) -> Outcome:
-        try:
-            ended = await self.execution.end_of(handle.asked, journal, past, fence)
+            ended = await self.execution.end_of(handle.asked, journal, found.past, record.fence)
         except Deferred as deferred:
             await journal.append(AttemptReleased(reason=deferred.reason))
             await handle.give_back(delay_s=deferred.delay_s)
             return Outcome.SETTLED
         except asyncio.CancelledError:
-            await self._release(journal)
+            await self._release(journal, "the runner was told to stop")
             raise
+        except BusError as error:
+            await self._release(journal, str(error))
+            raise
+        finally:
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
         await self.endings.carry_out(handle, ended)
         return Outcome.SETTLED
 
-    async def _release(self, journal: Journal) -> None:
-        """Say that this attempt was cut short by its runner, not by the run."""
+    async def _release(self, journal: Journal, reason: str) -> None:
+        """Say that this attempt was cut short by its runner or the bus, not by the run."""
+        if not journal.ours:
+            return
         try:
-            await journal.append(AttemptReleased(reason="the runner was told to stop"))
-        except (Fenced, BusError) as error:
-            log.warning("could not note the release", why=str(error))
+            async with asyncio.timeout(self.limits.release_s):
+                await journal.append(AttemptReleased(reason=reason))
+        except (Fenced, BusError, TimeoutError) as error:
+            log.warning("could not note the release", why=repr(error))
 
     def _started(self, asked: Asked) -> AttemptStarted:
         return AttemptStarted(

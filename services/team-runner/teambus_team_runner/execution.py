@@ -107,8 +107,8 @@ class Execution:
 
     def _without_database(self, asked: Asked, past: Past, error: Exception) -> Finished:
         """Nothing is paid for a run that could not be stored: try later, for a while."""
-        began = past.first.at if past.first else time.time()
-        if time.time() - began < self.limits.store_give_up_s:
+        stuck_since = time.time() if past.stuck_since is None else past.stuck_since
+        if time.time() - stuck_since < self.limits.store_give_up_s:
             raise Deferred(str(error), self.limits.store_retry_s)
         return _failed(asked, STORE_UNAVAILABLE, str(error))
 
@@ -116,11 +116,13 @@ class Execution:
         team = self.teams[asked.team_id]
         start = _start(asked, team, session)
         try:
-            async with asyncio.timeout(self.limits.run_timeout_s):
+            async with asyncio.timeout(self.limits.run_timeout_s) as limit:
                 return await run_team(
                     team, start, steps, self.models, UnreadFrames(), self.engine_limits
                 )
         except TimeoutError:
+            if not limit.expired():
+                raise
             detail = f"the run took longer than {self.limits.run_timeout_s:g} s"
             return _failed(asked, "run_timeout", detail)
 

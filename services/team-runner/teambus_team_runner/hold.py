@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import structlog
 
@@ -14,69 +15,104 @@ from teambus_team_runner.asked import Asked
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
+SURE_SHARE = 0.8
+"""The share of `ack_wait` after the last sign of life in which nobody else can have the message."""
+
 
 class Handle:
     """The message of a run in hand, and what it asks.
 
     A redelivery to this process replaces the delivery: an answer to the older one would act on
-    the newer one's. For the same reason a message is given back only while it is surely held.
+    the newer one's. For the same reason nothing is said about a message that may be another's.
     """
 
     def __init__(self, delivery: Delivery, asked: Asked, *, ack_wait_s: float) -> None:
         self.asked = asked
         self.ack_wait_s = ack_wait_s
         self._delivery = delivery
-        self._touched_at = time.monotonic()
+        self._touched_at = delivery.arrived_at
+        self._dropped = False
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether the message may be somebody else's by now."""
+        silent_s = time.monotonic() - self._touched_at
+        return self._dropped or silent_s > self.ack_wait_s * SURE_SHARE
 
     def replace(self, delivery: Delivery) -> None:
-        self._delivery = delivery
-        self._touched_at = time.monotonic()
+        if delivery.attempt > self._delivery.attempt:
+            self._delivery = delivery
+            self._touched_at = delivery.arrived_at
+
+    def drop(self) -> None:
+        """The run is another's: say nothing about its message any more."""
+        self._dropped = True
 
     async def keep(self) -> None:
-        await self._delivery.in_progress()
-        self._touched_at = time.monotonic()
+        if not self.lapsed:
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Keep it although it may have lapsed: only on a fresh proof that the run is held."""
+        if not self._dropped:
+            await self._delivery.in_progress()
+            self._touched_at = time.monotonic()
 
     async def done(self) -> None:
-        await self._delivery.ack()
+        if not self._dropped:
+            await self._delivery.ack()
 
     async def give_back(self, *, delay_s: float = 0) -> None:
         """Let it be delivered again; one not surely held is left to lapse by itself."""
-        if time.monotonic() - self._touched_at < self.ack_wait_s / 2:
+        if not self.lapsed:
             await self._delivery.nak(delay_s)
+            self.drop()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep the message while the block runs."""
+        keeping = asyncio.create_task(self._keep_on(), name="keep the message")
+        try:
+            yield
+        finally:
+            keeping.cancel()
+
+    async def _keep_on(self) -> None:
+        while True:
+            await asyncio.sleep(self.ack_wait_s / 3)
+            await self.keep()
 
 
-@asynccontextmanager
-async def held(handle: Handle, journal: Journal) -> AsyncIterator[None]:
-    """Run the block as long as the run is held; `Fenced` or `BusError` cuts it short.
+async def hold(handle: Handle, journal: Journal, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work as long as the run is held; `Fenced` or `BusError` cuts it short.
 
     A stopped and woken process proves that it still holds the run before it touches the message.
     """
-    work = asyncio.current_task()
-    assert work is not None
-    watching = asyncio.create_task(_keep(handle, journal), name="keep the run")
-    lost = False
-
-    def let_go(_: asyncio.Task[None]) -> None:
-        nonlocal lost
-        if not watching.cancelled():
-            lost = True
-            work.cancel()
-
-    watching.add_done_callback(let_go)
+    working = asyncio.create_task(work, name="work on the run")
+    watching = asyncio.create_task(_watch(handle, journal), name="watch the hold")
     try:
-        yield
-    except asyncio.CancelledError:
-        if not lost or work.uncancel() > 0:
-            raise
-        await watching
-        raise AssertionError("the watch ended without a reason") from None
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        handle.drop()
+        await _end(working)
+        watching.result()
+        raise AssertionError("the watch ends only by raising")
     finally:
-        watching.remove_done_callback(let_go)
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        # The work ends first: it may yet write that it was cut short, under the watch's eye.
+        await _end(working)
+        await _end(watching)
+        await journal.close()
 
 
-async def _keep(handle: Handle, journal: Journal) -> None:
+async def _end(task: "asyncio.Task[Any]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _watch(handle: Handle, journal: Journal) -> None:
     """Ends only by raising."""
     while True:
         try:
@@ -92,7 +128,7 @@ async def _keep(handle: Handle, journal: Journal) -> None:
 async def _beat(handle: Handle, journal: Journal) -> None:
     try:
         await journal.prove(handle.ack_wait_s / 2)
-        await handle.keep()
+        await handle.renew()
     except Fenced:
         raise
     except BusError as error:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from weakref import WeakValueDictionary
 
+import msgspec
 import structlog
 
 from teambus.bus.events import Events
@@ -68,19 +69,37 @@ class Line:
                 if record is None or await self._sessions.replace(seen, record):
                     return
 
-    async def clear_the_way(self, asked: Asked) -> None:
-        """Remove whoever stands before this run and has ended, or can never end by itself."""
+    async def leave_line(self, asked: Asked) -> None:
+        """Stop waiting, without touching a run of the same id that holds the session."""
+        async with self._turn(asked):
+            while True:
+                seen = await self._sessions.read(asked.tenant, asked.session_id)
+                others = [waiter for waiter in seen.record.waiting if waiter != asked.claim]
+                if len(others) == len(seen.record.waiting):
+                    return
+                record = msgspec.structs.replace(seen.record, waiting=others)
+                if await self._sessions.replace(seen, record):
+                    return
+
+    async def clear_the_way(self, asked: Asked) -> SessionRecord:
+        """The record, with whoever stands right before this run and is over removed from it.
+
+        Only who is next looks whether the one before is over; the others would look in vain.
+        """
         seen = await self._sessions.read(asked.tenant, asked.session_id)
         other = session_order.blocker(seen.record, asked.claim)
-        if other is None or not await self._is_over(asked.tenant, other):
-            return
+        older = [waiter for waiter in seen.record.waiting if waiter.request_seq < asked.request_seq]
+        held = seen.record.holder is not None
+        if other is None or (held and older) or not await self._is_over(asked.tenant, other):
+            return seen.record
         record = session_order.close(seen.record, other.run_id)
-        if record is not None:
-            await self._sessions.replace(seen, record)
+        if record is None or not await self._sessions.replace(seen, record):
+            return seen.record
+        return record
 
     def is_free(self, record: SessionRecord, asked: Asked) -> bool:
         """Whether it is worth asking to open now, or to get a place in the line."""
-        in_line = any(waiter.run_id == asked.run_id for waiter in record.waiting)
+        in_line = asked.claim in record.waiting
         room = not in_line and len(record.waiting) < self._waiting_max
         return room or session_order.blocker(record, asked.claim) is None
 

@@ -41,46 +41,62 @@ class Parking:
         self._limits = limits
         self._resume = resume
         self._waiting: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     @property
     def full(self) -> bool:
         return len(self._waiting) >= self._limits.parked_max
 
-    def park(self, handle: Handle) -> None:
-        task = asyncio.create_task(self._stay(handle), name="parked run")
+    async def park(self, handle: Handle, forget: Callable[[Handle], None]) -> None:
+        """Let a run wait; `forget` is told of one that was let go and will not be resumed.
+
+        One that comes when there is no room, or after closing, is given back for later.
+        """
+        if self.full or self._closed:
+            await handle.give_back(delay_s=self._limits.look_s)
+            forget(handle)
+            return
+        task = asyncio.create_task(self._stay(handle, forget), name="parked run")
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
 
     async def close(self) -> None:
-        """Give every parked run back."""
+        """Give every parked run back, and each that comes later."""
+        self._closed = True
         waiting = tuple(self._waiting)
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
-    async def _stay(self, handle: Handle) -> None:
+    async def _stay(self, handle: Handle, forget: Callable[[Handle], None]) -> None:
         try:
-            await self._wait_for_turn(handle)
-            await self._resume(handle)
+            with handle.kept():
+                await self._wait_for_turn(handle)
+            if not handle.lapsed:
+                await self._resume(handle)
+                return
+            log.warning("a waiting run's message lapsed", run_id=handle.asked.run_id)
         except asyncio.CancelledError:
             await handle.give_back()
             raise
+        except Exception as error:
+            # Whatever it is, the run must not stay in hand with nobody working on it.
+            log.error("a waiting run was let go", run_id=handle.asked.run_id, exc_info=error)
+        forget(handle)
 
     async def _wait_for_turn(self, handle: Handle) -> None:
+        """Return when it is worth asking for the session, or the message may be another's."""
         asked = handle.asked
         wait_s = min(self._limits.look_s, handle.ack_wait_s / 3)
         async with self._signals.session(asked.tenant, asked.session_id) as heard:
             record = await self._look(handle)
-            while record is None or not self._line.is_free(record, asked):
+            while not (handle.lapsed or (record and self._line.is_free(record, asked))):
                 record = await heard.next(wait_s) or await self._look(handle)
-                await handle.keep()
 
     async def _look(self, handle: Handle) -> SessionRecord | None:
         """The record from its leader, with anybody gone removed from before this run."""
-        asked = handle.asked
         try:
-            await self._line.clear_the_way(asked)
-            return (await self._sessions.read(asked.tenant, asked.session_id)).record
+            return await self._line.clear_the_way(handle.asked)
         except BusError as error:
-            log.warning("could not look at the session", run_id=asked.run_id, why=str(error))
+            log.warning("could not look at the session", run_id=handle.asked.run_id, why=str(error))
             return None

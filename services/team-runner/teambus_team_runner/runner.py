@@ -1,7 +1,6 @@
 """The team-runner's main loop: take requests, hold each until it is settled, no more than hands."""
 
 import asyncio
-from contextlib import suppress
 
 import structlog
 
@@ -52,26 +51,55 @@ class Runner:
         self._stop = stop
         async with self._hands:
             async with self._inbox:
-                while free := await self._hands.free(stop):
+                while free := await self._free(stop):
                     for delivery in await self._inbox.fetch(free, stop):
-                        self._hands.take(self._take(delivery))
+                        await self._accept(delivery)
             log.info("draining", in_hand=self._hands.busy)
             assert self.parking is not None
             await self.parking.close()
 
     async def resume(self, handle: Handle) -> None:
         """Take a run out of parking, once a hand is free."""
-        if await self._hands.free(self._stop):
+        with handle.kept():
+            claimed = await self._hands.claim(self._stop)
+        if claimed:
             self._hands.take(self._hold(handle))
         else:
             await handle.give_back()
+            self._forget(handle)
+
+    async def _free(self, stop: asyncio.Event) -> int:
+        if not self._hands.spare:
+            await self._inbox.hold_off()
+        return await self._hands.free(stop)
+
+    async def _accept(self, delivery: Delivery) -> None:
+        """Hands may have been claimed by waiting runs since the delivery was asked for."""
+        if self._hands.spare:
+            self._hands.take(self._take(delivery))
+        else:
+            await delivery.nak()
 
     async def _take(self, delivery: Delivery) -> None:
         try:
-            asked = await read(delivery, self._bodies)
+            asked = await self._read(delivery)
+        except BusError as error:
+            log.warning("could not read a request; it will be delivered again", why=str(error))
+            return
+        except asyncio.CancelledError:
+            await delivery.nak()
+            raise
+        if asked is not None:
+            await self._begin(asked, delivery)
+
+    async def _read(self, delivery: Delivery) -> Asked | None:
+        try:
+            return await read(delivery, self._bodies)
         except MalformedMessage as error:
             await refuse_malformed(delivery, error, self._events)
-            return
+            return None
+
+    async def _begin(self, asked: Asked, delivery: Delivery) -> None:
         if (known := self._in_hand.get(asked.key)) is not None:
             await self._again(known, asked, delivery)
             return
@@ -97,18 +125,31 @@ class Runner:
             run_id=asked.run_id, team_id=asked.team_id, tenant=asked.tenant
         ):
             try:
-                parked = await self._attempts.make(handle) is Outcome.PARKED
+                with handle.kept():
+                    parked = await self._attempt(handle) is Outcome.PARKED
             except Fenced as fenced:
+                handle.drop()
                 log.warning("lost the run to another runner", why=str(fenced))
             except BusError as error:
                 log.warning("gave up the run; it will be delivered again", why=str(error))
             except asyncio.CancelledError:
-                with suppress(BusError):
-                    await handle.give_back()
+                await handle.give_back()
                 raise
             finally:
                 if not parked:
-                    self._in_hand.pop(asked.key, None)
+                    self._forget(handle)
         if parked:
             assert self.parking is not None
-            self.parking.park(handle)
+            await self.parking.park(handle, self._forget)
+
+    async def _attempt(self, handle: Handle) -> Outcome:
+        outcome = await self._attempts.make(handle)
+        if outcome is not Outcome.SUSPECT:
+            return outcome
+        log.warning("the run died before; waiting for empty hands")
+        async with self._hands.alone(wait_s=self._attempts.limits.alone_wait_s):
+            return await self._attempts.make(handle, alone=True)
+
+    def _forget(self, handle: Handle) -> None:
+        if self._in_hand.get(handle.asked.key) is handle:
+            del self._in_hand[handle.asked.key]

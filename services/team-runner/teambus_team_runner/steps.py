@@ -59,6 +59,7 @@ class JournaledSteps:
         recorded = self._past.results.get(path)
         if recorded is not None and recorded.digest == digest:
             return recorded
+        await self._journal.settled()
         await self.prove()
         result = await call()
         made = ToolReturned(path=path, digest=digest, result=result, at=time.time())

@@ -21,7 +21,6 @@ from teambus.contracts.ids import RunId
 from teambus.contracts.journal import JournalEntry, Record
 from teambus.contracts.message import decode, encode
 
-
 log = structlog.get_logger(__name__)
 
 FULL_PAUSE_S = 0.5

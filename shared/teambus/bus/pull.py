@@ -144,7 +144,8 @@ class Inbox:
             await self._ask(wanted)
 
     def _may_ask(self) -> bool:
-        return self._bus.connected and time.monotonic() >= self._ask_after
+        ready = self._bus.connected and not self._bus.full
+        return ready and time.monotonic() >= self._ask_after
 
     async def _wait(self, stop: asyncio.Event) -> None:
         self._wake.clear()

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+import nats.errors
 from nats.aio.msg import Msg
 
 from teambus.bus.connection import Bus
+from teambus.bus.errors import BusUnavailable
 from teambus.contracts import subjects
 from teambus.contracts.ids import SessionId, Tenant
 from teambus.contracts.message import decode
@@ -46,9 +48,12 @@ class Signals:
     async def session(self, tenant: Tenant, session_id: SessionId) -> AsyncIterator[HeardSession]:
         heard = HeardSession()
         subject = subjects.session_signal(tenant, session_id)
-        subscription = await self.bus.client.subscribe(subject, cb=heard.note)
+        try:
+            subscription = await self.bus.client.subscribe(subject, cb=heard.note)
+        except nats.errors.Error as error:
+            raise BusUnavailable(f"cannot listen to a session: {error!r}") from error
         try:
             yield heard
         finally:
-            if not self.bus.client.is_closed:
+            with suppress(nats.errors.Error):
                 await subscription.unsubscribe()

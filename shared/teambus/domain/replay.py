@@ -18,7 +18,8 @@ from teambus.contracts.journal import (
 @dataclass(slots=True)
 class Past:
     """A run's journal, read. `attempts` counts those since the last step that ended in a death:
-    a released attempt is none, and a run that makes progress starts counting anew.
+    a released attempt is none, and a run that makes progress starts counting anew. `stuck_since`
+    is when the first attempt after that step began, released ones included.
     """
 
     first: AttemptStarted | None = None
@@ -28,6 +29,7 @@ class Past:
     answers: dict[str, ModelAnswered] = field(default_factory=dict)
     results: dict[str, ToolReturned] = field(default_factory=dict)
     attempts: int = 0
+    stuck_since: float | None = None
 
     def note(self, record: Record) -> None:
         match record:
@@ -35,18 +37,23 @@ class Past:
                 self.first = self.first or record
                 self.latest = record
                 self.attempts += 1
+                self.stuck_since = self.stuck_since or record.at
             case AttemptReleased():
                 self.attempts = max(0, self.attempts - 1)
             case RunPinned():
                 self.pinned = self.pinned or record
             case ModelAnswered():
                 self.answers[record.path] = record
-                self.attempts = 0
+                self._advance()
             case ToolReturned():
                 self.results[record.path] = record
-                self.attempts = 0
+                self._advance()
             case RunEnded():
                 self.ended = self.ended or record
+
+    def _advance(self) -> None:
+        self.attempts = 0
+        self.stuck_since = None
 
 
 def read_past(entries: Iterable[JournalEntry]) -> Past:

@@ -1,7 +1,9 @@
 """Hands: how much a worker holds at once, and how it lets go."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Self
 
 import structlog
@@ -20,30 +22,95 @@ class Hands:
         self._count = count
         self._patience_s = patience_s
         self._busy: set[asyncio.Task[None]] = set()
+        self._claims: deque[object] = deque()
+        self._solitary = 0
+        self._solitude = asyncio.Lock()
+        self._waiting: set[asyncio.Future[None]] = set()
 
     @property
     def busy(self) -> int:
         return len(self._busy)
 
+    @property
+    def spare(self) -> int:
+        """How many hands are free for new work now."""
+        if self._solitary:
+            return 0
+        return max(0, self._count - len(self._busy) - len(self._claims))
+
     async def free(self, stop: asyncio.Event) -> int:
         """Wait for a free hand and say how many are free; 0 once `stop` is set."""
-        if len(self._busy) < self._count or stop.is_set():
-            return 0 if stop.is_set() else self._count - len(self._busy)
-        stopping = asyncio.ensure_future(stop.wait())
+        while not self.spare and not stop.is_set():
+            await self._change(stop)
+        return 0 if stop.is_set() else self.spare
+
+    async def claim(self, stop: asyncio.Event) -> bool:
+        """Wait for a hand, before whoever waits for `free`; False once `stop` is set.
+
+        It is the claimer's if `take` follows with no `await` in between.
+        """
+        place = object()
+        self._claims.append(place)
         try:
-            while len(self._busy) >= self._count and not stop.is_set():
-                await asyncio.wait({*self._busy, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            while not self._may_claim(place) and not stop.is_set():
+                await self._change(stop)
         finally:
-            stopping.cancel()
-        return 0 if stop.is_set() else self._count - len(self._busy)
+            self._claims.remove(place)
+            self._tell_change()
+        return not stop.is_set()
+
+    @asynccontextmanager
+    async def alone(self, *, wait_s: float) -> AsyncIterator[None]:
+        """For work in hand: run the block while all other hands are empty and stay so.
+
+        After `wait_s` it runs beside what is still in the other hands.
+        """
+        self._solitary += 1
+        try:
+            async with self._solitude:
+                await self._until_alone(wait_s)
+                yield
+        finally:
+            self._solitary -= 1
+            self._tell_change()
 
     def take(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._busy.add(task)
         task.add_done_callback(self._let_go)
 
+    def _may_claim(self, place: object) -> bool:
+        room = not self._solitary and len(self._busy) < self._count
+        return room and self._claims[0] is place
+
+    async def _until_alone(self, wait_s: float) -> None:
+        never = asyncio.Event()
+        try:
+            async with asyncio.timeout(wait_s):
+                while len(self._busy) > self._solitary:
+                    await self._change(never)
+        except TimeoutError:
+            log.warning("other work is still in hand", busy=self.busy, waited_s=wait_s)
+
+    async def _change(self, stop: asyncio.Event) -> None:
+        """Return when what is in hand has changed, or `stop` is set."""
+        changed = asyncio.get_running_loop().create_future()
+        stopping = asyncio.ensure_future(stop.wait())
+        self._waiting.add(changed)
+        try:
+            await asyncio.wait({changed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._waiting.discard(changed)
+            stopping.cancel()
+
+    def _tell_change(self) -> None:
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+
     def _let_go(self, task: asyncio.Task[None]) -> None:
         self._busy.discard(task)
+        self._tell_change()
         if not task.cancelled() and (error := task.exception()):
             # Settling itself failed, so the message is unsettled and the bus will bring it again.
             log.error("could not settle", exc_info=error)
