@@ -8,12 +8,12 @@ import pytest
 
 from teambus.bus import catalogue
 from teambus.bus.api import Question, Reply, answering
-from teambus.bus.bodies import Bodies
-from teambus.bus.journal import Journal, Tail
+from teambus.bus.publish import Publication, publish
 from teambus.bus.sessions import Sessions
 from teambus.contracts import subjects
 from teambus.contracts.catalogue import AppDescription, TeamDescription
-from teambus.contracts.journal import AttemptStarted
+from teambus.contracts.journal import AttemptStarted, JournalEntry
+from teambus.contracts.message import encode
 from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunRequest
 from teambus.contracts.session import SessionClaim, SessionRecord
@@ -144,14 +144,14 @@ async def test_a_run_is_found_only_under_its_team_and_session(tmp_path: Path) ->
         assert no_session.json()["detail"][0]["loc"] == ["query", "session_id"]
 
 
-async def _begin(here: System, run_id: str, team_id: str = TEAM.id) -> Journal:
-    subject = subjects.journal("default", run_id)
-    journal = Journal(here.bus, Bodies(here.bus), subject, run_id=run_id, tail=Tail())
+async def _begin(here: System, run_id: str, team_id: str = TEAM.id) -> None:
+    """What a runner writes when it takes a run."""
     started = AttemptStarted(
         runner="test", request_seq=1, team_id=team_id, request_digest="", at=time.time()
     )
-    await journal.append(started)
-    return journal
+    entry = JournalEntry(nonce=run_id, attempt="a", n=0, records=[started])
+    subject = subjects.journal("default", run_id)
+    await publish(here.bus, Publication(subject, encode(entry), run_id))
 
 
 async def test_an_accepted_run_is_pending_until_a_runner_takes_it(tmp_path: Path) -> None:

@@ -52,13 +52,13 @@ async def run(settings: GatewaySettings) -> int:
     exit_with_parent()
     listening = bind(settings)
     async with connect(settings.bus()) as bus, open_gateway(bus, settings) as parts:
+        app = make_app(lambda: parts, cors_origins=settings.cors_origins)
         with stop_on_signals() as stop:
-            watching = [
-                asyncio.create_task(stop_when_closed(bus.closed, stop)),
-                asyncio.create_task(_report_ready(parts)),
-            ]
-            app = make_app(lambda: parts, cors_origins=settings.cors_origins)
             async with _management(settings, _readiness(bus, parts, stop)):
+                watching = [
+                    asyncio.create_task(stop_when_closed(bus.closed, stop)),
+                    asyncio.create_task(_report_ready(parts)),
+                ]
                 await serve(app, listening, settings, stop=stop, give_up=parts.runs.give_up)
             for task in watching:
                 task.cancel()
