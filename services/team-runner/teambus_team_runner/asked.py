@@ -18,6 +18,7 @@ from teambus.contracts.ids import (
     TeamId,
     Tenant,
     completed_event_id,
+    token,
 )
 from teambus.contracts.message import MalformedMessage, decode
 from teambus.contracts.output import RunStatus, TeamRunOutput
@@ -81,10 +82,12 @@ async def refuse_malformed(delivery: Delivery, error: MalformedMessage, events: 
     """End it for good: as an ERROR run where a run id can be read, else as a dead letter.
 
     Written before the acknowledgement and the same each time, so a death in between repeats it.
+    A run that has the id already keeps its own end.
     """
     subject = RequestSubject.parse(delivery.subject)
     log.warning("malformed run request", team_id=subject.team_id, seq=delivery.seq, why=str(error))
-    if run_id := _run_id(delivery):
+    run_id = _run_id(delivery)
+    if run_id and not await events.is_begun(subject.tenant, run_id):
         await events.complete(failed(subject.tenant, subject.team_id, run_id, error))
     else:
         await events.bury(_letter(delivery, subject, error))
@@ -125,13 +128,13 @@ def ended_early(
 
 
 def _run_id(delivery: Delivery) -> RunId | None:
-    if named := delivery.headers.get(names.RUN_ID):
-        return named[:TEXT_ID_LENGTH_MAX]
+    """What the body says; else what the header says, unless that is the hash of something else."""
     try:
         run_id = msgspec.json.decode(delivery.data, type=_Named).run_id
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return run_id[:TEXT_ID_LENGTH_MAX] or None
+        run_id = delivery.headers.get(names.RUN_ID, "")
+        run_id = run_id if token(run_id) == run_id else ""
+    return run_id if 1 <= len(run_id) <= TEXT_ID_LENGTH_MAX else None
 
 
 def _letter(delivery: Delivery, subject: RequestSubject, error: Exception) -> DeadLetter:

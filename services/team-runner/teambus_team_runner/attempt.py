@@ -107,10 +107,12 @@ class Attempts:
             read_tail(self.bus, subject),
             self.sessions.read(asked.tenant, asked.session_id),
         )
-        entries = await read_entries(
+        read = await read_entries(
             self.bus, self.bodies, subject, tail, entries_max=self.limits.journal_entries_max
         )
-        return Found(completed, tail, session, read_past(entries))
+        past = read_past(read.entries)
+        past.unreadable = read.unreadable
+        return Found(completed, tail, session, past)
 
     async def _is_anothers(self, past: Past, handle: Handle) -> bool:
         """Settle a request whose run id belongs to another request, or to an earlier repeat."""

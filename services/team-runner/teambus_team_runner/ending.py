@@ -29,7 +29,9 @@ from teambus_team_runner.sessions import (
 log = structlog.get_logger(__name__)
 
 ATTEMPTS_USED_UP = "attempts_used_up"
+JOURNAL_UNREADABLE = "journal_unreadable"
 STORE_UNAVAILABLE = "store_unavailable"
+GIVEN_UP = (ATTEMPTS_USED_UP, JOURNAL_UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +59,30 @@ class Endings:
         try:
             if completed.stored:
                 await self.databases.save(_write(ended), team_id=completed.team_id)
-        except (StoreUnavailable, StoreUnfit, StoreFenced, RunInAnotherSession) as error:
+        except (StoreUnavailable, StoreUnfit) as error:
             if time.time() - completed.completed_at < self.limits.store_give_up_s:
                 log.warning("could not store the run; will try again", why=str(error))
                 await handle.give_back(delay_s=self.limits.store_retry_s)
                 return
-            log.error("gave up storing the run", why=str(error))
-            completed = _not_stored(completed, str(error))
-            await self._bury(ended.completed, str(error))
-        if completed.code == ATTEMPTS_USED_UP:
+            completed = await self._give_up_storing(completed, error)
+        except (StoreFenced, RunInAnotherSession) as error:
+            if await self._is_completed(completed):
+                # Another runner carried this end out long ago, and the session went on.
+                await self.leave(handle)
+                return
+            completed = await self._give_up_storing(completed, error)
+        if completed.code in GIVEN_UP:
             await self._bury(completed, str(completed.output.content))
-        await self.finish(handle, completed)
-
-    async def finish(self, handle: Handle, completed: RunCompleted) -> None:
-        """The parts that follow the database."""
         await self.events.complete(completed)
         await self.leave(handle)
+
+    async def _give_up_storing(self, completed: RunCompleted, error: Exception) -> RunCompleted:
+        log.error("gave up storing the run", why=str(error))
+        await self._bury(completed, str(error))
+        return _not_stored(completed, str(error))
+
+    async def _is_completed(self, completed: RunCompleted) -> bool:
+        return await self.events.is_completed(completed.tenant, completed.team_id, completed.run_id)
 
     async def leave(self, handle: Handle) -> None:
         """Close the session, then acknowledge: a session left open would wait for nobody."""

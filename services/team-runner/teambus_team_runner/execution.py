@@ -17,7 +17,11 @@ from teambus.contracts.run import RunCompleted
 from teambus.domain.replay import Past
 from teambus_team_runner.asked import Asked
 from teambus_team_runner.databases import Databases
-from teambus_team_runner.ending import ATTEMPTS_USED_UP, STORE_UNAVAILABLE
+from teambus_team_runner.ending import (
+    ATTEMPTS_USED_UP,
+    JOURNAL_UNREADABLE,
+    STORE_UNAVAILABLE,
+)
 from teambus_team_runner.engine.ports import EngineLimits, Finished, RunStart
 from teambus_team_runner.engine.team import run_team
 from teambus_team_runner.frames import UnreadFrames
@@ -83,6 +87,9 @@ class Execution:
         if past.attempts >= self.limits.attempts_max:
             reason = f"the run was given up: its runner died {past.attempts} times working on it"
             return _failed(asked, ATTEMPTS_USED_UP, reason), True
+        if past.unreadable is not None:
+            reason = f"the journal of the run cannot be read: {past.unreadable}"
+            return _failed(asked, JOURNAL_UNREADABLE, reason), True
         try:
             session = await self._load(asked)
         except SessionNotFound:
@@ -115,8 +122,9 @@ class Execution:
     async def _run(self, asked: Asked, session: LoadedSession, steps: JournaledSteps) -> Finished:
         team = self.teams[asked.team_id]
         start = _start(asked, team, session)
+        limit = asyncio.timeout(self.limits.run_timeout_s)
         try:
-            async with asyncio.timeout(self.limits.run_timeout_s) as limit:
+            async with limit:
                 return await run_team(
                     team, start, steps, self.models, UnreadFrames(), self.engine_limits
                 )

@@ -8,7 +8,7 @@ from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.bus.errors import WrongLastSequence
 from teambus.bus.publish import Publication, publish
-from teambus.bus.topology import DEAD, EVENTS, HOOKS
+from teambus.bus.topology import DEAD, EVENTS, HOOKS, JOURNAL
 from teambus.contracts import headers as names
 from teambus.contracts import subjects
 from teambus.contracts.hook import DeadLetter, HookOutcome
@@ -60,6 +60,10 @@ class Events:
     async def is_completed(self, tenant: Tenant, team: TeamId, run: RunId) -> bool:
         subject = subjects.event(tenant, team, run, "completed")
         return await reads.last(self._bus, EVENTS, subject) is not None
+
+    async def is_begun(self, tenant: Tenant, run: RunId) -> bool:
+        """Whether a runner ever took a run of this id."""
+        return await reads.last(self._bus, JOURNAL, subjects.journal(tenant, run)) is not None
 
     async def refuse(self, event: RunRefused) -> None:
         subject = subjects.event(event.tenant, event.team_id, event.run_id, "refused")

@@ -7,19 +7,19 @@ Whoever appended last holds the run. An append that another holder's record refu
 import asyncio
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
 from teambus.bus import reads
-from teambus.bus.bodies import Bodies
+from teambus.bus.bodies import Bodies, BodyMissing
 from teambus.bus.connection import Bus
 from teambus.bus.errors import StreamFull, WrongLastSequence
 from teambus.bus.publish import Publication, publish
 from teambus.bus.topology import JOURNAL
 from teambus.contracts.ids import RunId
 from teambus.contracts.journal import JournalEntry, Record
-from teambus.contracts.message import decode, encode
+from teambus.contracts.message import MalformedMessage, decode, encode
 
 log = structlog.get_logger(__name__)
 
@@ -45,14 +45,42 @@ async def read_tail(bus: Bus, subject: str, *, patience_s: float | None = None) 
     return Tail(found.seq, found.headers.get("Nats-Msg-Id"))
 
 
+@dataclass(slots=True)
+class Read:
+    """The entries of a journal, oldest first; `unreadable` says why some are missing."""
+
+    entries: list[JournalEntry] = field(default_factory=list)
+    unreadable: str | None = None
+
+
 async def read_entries(
     bus: Bus, bodies: Bodies, subject: str, tail: Tail, *, entries_max: int
-) -> list[JournalEntry]:
-    """Every entry up to `tail`, oldest first."""
+) -> Read:
+    """Every entry up to `tail` that can be read; the last one, which may be the end, even when
+    there are more than `entries_max`.
+    """
+    read = Read()
     if tail.seq == 0:
-        return []
+        return read
     stored = reads.history(bus, JOURNAL, subject, until=tail.seq, messages_max=entries_max)
-    return [decode(JournalEntry, await bodies.load(m.data, m.headers)) async for m in stored]
+    reached = 0
+    async for message in stored:
+        reached = message.seq
+        await _add(read, bodies, message)
+    if reached != tail.seq:
+        read.unreadable = f"more than {entries_max} entries"
+        last = await reads.at(bus, JOURNAL, tail.seq)
+        if last is not None:
+            await _add(read, bodies, last)
+    return read
+
+
+async def _add(read: Read, bodies: Bodies, message: reads.Stored) -> None:
+    try:
+        data = await bodies.load(message.data, message.headers)
+        read.entries.append(decode(JournalEntry, data))
+    except (BodyMissing, MalformedMessage) as error:
+        read.unreadable = str(error)
 
 
 class Journal:

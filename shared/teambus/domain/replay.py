@@ -19,7 +19,8 @@ from teambus.contracts.journal import (
 class Past:
     """A run's journal, read. `attempts` counts those since the last step that ended in a death:
     a released attempt is none, and a run that makes progress starts counting anew. `stuck_since`
-    is when the first attempt after that step began, released ones included.
+    is when the first attempt after that step began, released ones included. `unreadable` says why
+    some of the journal could not be read: then the run can only be given up.
     """
 
     first: AttemptStarted | None = None
@@ -30,6 +31,7 @@ class Past:
     results: dict[str, ToolReturned] = field(default_factory=dict)
     attempts: int = 0
     stuck_since: float | None = None
+    unreadable: str | None = None
 
     def note(self, record: Record) -> None:
         match record:
