@@ -39,6 +39,7 @@ class Process:
     async def start(self, **changes: str) -> None:
         """Returns once it is ready; raises with the end of its log when it does not get there."""
         assert not self.running, f"{self.module} runs already"
+        self.facts = {}
         watched, self._held = os.pipe()
         status, said = os.pipe()
         own = {"TEAMBUS_WATCH_FD": str(watched), "TEAMBUS_STATUS_FD": str(said)}
