@@ -153,7 +153,8 @@ class Ground:
 
     def log(self) -> list[dict[str, Any]]:
         """What the hook-runners logged, all together."""
-        lines = [line for each in self.runners for line in each.log.read_text().splitlines()]
+        logs = [each.log.read_text() for each in self.runners if each.log.exists()]
+        lines = [line for log in logs for line in log.splitlines()]
         return [json.loads(line) for line in lines if line.startswith("{")]
 
 

@@ -67,7 +67,7 @@ archive = Team(
     id="archive",
     model=MODEL,
     members=[Agent(name="Clerk")],
-    db=AsyncSqliteDb(db_file=f"{STORY}.db", id="archive.db"),
+    db=AsyncSqliteDb(db_file=f"{STORY}.db", id="archive"),
     post_hooks=[sessions],
 )
 app = TeamBus(id="givens", teams=[news, archive])
