@@ -49,9 +49,9 @@ async def server(provider: ModelServer) -> AsyncIterator[ModelServer]:
     await provider.reset()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def clients() -> AsyncIterator[Clients]:
-    clients = Clients(QUICK)
+@pytest_asyncio.fixture(loop_scope="module", params=["lean", "sdk"])
+async def clients(request: pytest.FixtureRequest) -> AsyncIterator[Clients]:
+    clients = Clients(replace(QUICK, client=request.param))
     yield clients
     await clients.aclose()
 

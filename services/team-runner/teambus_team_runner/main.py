@@ -203,6 +203,7 @@ def _model_limits(settings: Settings) -> ModelLimits:
         backoff_s=settings.model_backoff_s,
         backoff_max_s=settings.model_backoff_max_s,
         deadline_s=settings.model_deadline_s,
+        client=settings.model_client,
     )
 
 

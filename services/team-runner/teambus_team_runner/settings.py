@@ -1,6 +1,7 @@
 """The team-runner's settings, from the environment."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Settings:
     model_backoff_max_s: float = 30
     model_deadline_s: float = 600
     model_connections_max: int = 512
+    model_client: Literal["lean", "sdk"] = "lean"
     tool_timeout_s: float = 300
     hook_timeout_s: float = 300
     threads_max: int = 32

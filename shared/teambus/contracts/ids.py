@@ -1,6 +1,5 @@
 """Identifiers: how they are made, which are accepted, and how any text becomes a subject token."""
 
-import base64
 import hashlib
 import re
 import uuid
@@ -42,12 +41,12 @@ def token(value: str) -> str:
 
 def keyed_run_id(tenant: Tenant, principal: str, route: str, key: str) -> RunId:
     """The run id of a submission with an `Idempotency-Key`: the same four, the same run."""
-    return digest("\x00".join((tenant, principal, route, key)).encode(), 26)
+    return digest("\x00".join((tenant, principal, route, key)).encode(), 32)
 
 
-def digest(data: bytes, length: int = 52) -> str:
-    """The first `length` characters of a base32 SHA-256, lower case."""
-    return base64.b32encode(hashlib.sha256(data).digest()).decode().lower()[:length]
+def digest(data: bytes, length: int = 64) -> str:
+    """The first `length` characters of the SHA-256 in lower-case hexadecimal."""
+    return hashlib.sha256(data).hexdigest()[:length]
 
 
 def completed_event_id(tenant: Tenant, team_id: TeamId, run_id: RunId) -> EventId:

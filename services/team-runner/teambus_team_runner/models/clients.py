@@ -6,16 +6,19 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import cast
 
+import aiohttp
 import httpx2
 import structlog
 from openai import AsyncOpenAI, DefaultAioHttpClient, OpenAIError
 
-from teambus_team_runner.models.failures import AUTHENTICATION, PROVIDER
+from teambus_team_runner.models.failures import AUTHENTICATION, PROVIDER, HttpRefusal
 from teambus_team_runner.models.limits import ModelLimits
 from teambus_team_runner.models.port import ModelError
 from teambus_team_runner.models.wire import UnreadableAnswer
 
 log = structlog.get_logger()
+
+HTTP_ERRORS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +41,61 @@ class Client:
     lets the proof of ownership taken before the try grow old.
     """
 
-    def __init__(self, sdk: AsyncOpenAI, places: asyncio.Semaphore) -> None:
+    def __init__(self, sdk: AsyncOpenAI, limits: ModelLimits) -> None:
         self._sdk = sdk
-        self.places = places
+        self._timeout = httpx2.Timeout(
+            limits.timeout_s, connect=limits.connect_timeout_s, pool=None
+        )
+        self.places = asyncio.Semaphore(limits.connections_max)
         self.where = sdk.base_url.host or "the model provider"
 
-    async def post(self, path: str, body: bytes, timeout: httpx2.Timeout) -> bytes:
-        """One HTTP try, without retries."""
+    async def post(self, path: str, body: bytes) -> bytes:
+        """One HTTP try, without retries and bounded by its caller."""
         response = await self._sdk.post(
-            path, content=body, cast_to=httpx2.Response, options={"timeout": timeout}
+            path, content=body, cast_to=httpx2.Response, options={"timeout": self._timeout}
         )
         return response.content
 
     async def aclose(self) -> None:
         await self._sdk.close()
+
+
+class LeanClient(Client):
+    """The same requests without the SDK's machinery; where to and as whom is asked of the SDK."""
+
+    def __init__(self, sdk: AsyncOpenAI, limits: ModelLimits) -> None:
+        super().__init__(sdk, limits)
+        self._base_url = str(sdk.base_url).rstrip("/")
+        self._bytes_max = limits.answer_bytes_max
+        given = {**sdk.default_headers, "Content-Type": "application/json"}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=limits.connections_max, keepalive_timeout=limits.keepalive_s
+            ),
+            headers={name: value for name, value in given.items() if isinstance(value, str)},
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout_s),
+            trust_env=True,
+        )
+
+    async def post(self, path: str, body: bytes) -> bytes:
+        async with self._session.post(self._base_url + path, data=body) as response:
+            data = await self._read(response)
+            if response.status >= HTTP_ERRORS:
+                raise HttpRefusal(response.status, response.headers, data)
+            return data
+
+    async def aclose(self) -> None:
+        await self._session.close()
+        await super().aclose()
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        chunks, size = [], 0
+        async for chunk in response.content.iter_any():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self._bytes_max:
+                raise UnreadableAnswer(f"it is larger than {self._bytes_max} bytes")
+        return b"".join(chunks)
 
 
 class Clients:
@@ -97,7 +141,8 @@ class Clients:
         if sdk.base_url.userinfo:
             text = "the base URL holds a name or password, which would replace the key; remove it"
             raise ModelError(PROVIDER, text)
-        return Client(sdk, asyncio.Semaphore(self._limits.connections_max))
+        kind = Client if self._limits.client == "sdk" else LeanClient
+        return kind(sdk, self._limits)
 
 
 async def _close(client: Client) -> None:

@@ -18,7 +18,18 @@ TIMEOUT = "model_timeout_error"
 PROVIDER = "model_provider_error"
 ANSWER = "model_answer_error"
 
-TRY_FAILURES = (openai.OpenAIError, aiohttp.ClientError, ValueError, TimeoutError)
+
+class HttpRefusal(Exception):
+    """The provider answered with an error status."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+TRY_FAILURES = (HttpRefusal, openai.OpenAIError, aiohttp.ClientError, ValueError, TimeoutError)
 
 _AGAIN = frozenset({408, 409, 429})
 _DETAIL_LENGTH_MAX = 500
@@ -37,6 +48,9 @@ class Failure:
 def failure_of(error: BaseException, where: str) -> Failure:
     """Judge what a try raised; `where` names the provider's host."""
     if isinstance(error, openai.APIStatusError):
+        response = error.response
+        return _refused(HttpRefusal(error.status_code, response.headers, response.content), where)
+    if isinstance(error, HttpRefusal):
         return _refused(error, where)
     if isinstance(error, UnreadableAnswer):
         text = f"the model's answer from {where} cannot be read: {_clean(str(error))}"
@@ -51,16 +65,16 @@ def out_of_time(deadline_s: float, where: str) -> ModelError:
     return ModelError(TIMEOUT, f"the model at {where} gave no answer in {deadline_s:g} s")
 
 
-def _refused(error: openai.APIStatusError, where: str) -> Failure:
-    status = error.status_code
+def _refused(error: HttpRefusal, where: str) -> Failure:
+    status = error.status
     if status in (401, 403):
         text = f"{where} refused the credentials (HTTP {status}); check OPENAI_API_KEY"
         return Failure(ModelError(AUTHENTICATION, text), again=False)
-    code, detail = error_text(error.response.content)
+    code, detail = error_text(error.body)
     text = f"the model at {where} answered HTTP {status}"
     if detail:
         text += f": {_clean(detail)}"
-    headers = error.response.headers
+    headers = error.headers
     again = status in _AGAIN or status >= 500
     if code == "insufficient_quota" or headers.get("x-should-retry") == "false":
         again = False

@@ -1,6 +1,7 @@
 """The limits on calls of models."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -8,6 +9,8 @@ class ModelLimits:
     """`timeout_s` is for one try, `deadline_s` for a call with all its tries and waits.
 
     A team's own `timeout` and `max_retries` take the place of `timeout_s` and `attempts_max`.
+    `client`: sdk sends each request through the openai client, lean over the same connections
+    without it.
     """
 
     connections_max: int = 256
@@ -19,3 +22,4 @@ class ModelLimits:
     backoff_max_s: float = 30
     deadline_s: float = 600
     answer_bytes_max: int = 16 * 1024 * 1024
+    client: Literal["lean", "sdk"] = "lean"

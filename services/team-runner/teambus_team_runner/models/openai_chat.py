@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx2
 import structlog
 
 from teambus.contracts.journal import ModelAnswer
@@ -72,15 +71,10 @@ class ChatModel:
             started = time.perf_counter()
             try:
                 async with asyncio.timeout(self.limits.timeout_s):
-                    data = await client.post("/chat/completions", body, self._timeout())
+                    data = await client.post("/chat/completions", body)
                 return decode_answer(data, self.id, time.perf_counter() - started)
             except TRY_FAILURES as error:
                 return failure_of(error, client.where)
-
-    def _timeout(self) -> httpx2.Timeout:
-        return httpx2.Timeout(
-            self.limits.timeout_s, connect=self.limits.connect_timeout_s, pool=None
-        )
 
     def _wait_s(self, attempt: int, failure: Failure) -> float:
         """What the provider asks for, else doubled from try to try and spread by up to half."""
