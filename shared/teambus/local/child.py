@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -21,12 +21,16 @@ LINE_BYTES_MAX = 1024 * 1024
 
 
 class Child:
-    """`facts` is what it reported so far; `ready` is set when it said that it is."""
+    """`facts` is what it reported so far; `ready` is set when it said that it is.
+
+    `on_report` is called after each report.
+    """
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, reports_fd: int) -> None:
         self.name = name
         self.facts: dict[str, Any] = {}
         self.ready = asyncio.Event()
+        self.on_report: Callable[[], None] = lambda: None
         self._process = process
         self._reading = asyncio.create_task(self._read(reports_fd), name=f"reports of {name}")
 
@@ -99,6 +103,7 @@ class Child:
             log.warning("unreadable report", service=self.name, line=line[:200])
         if self.facts.get("ready"):
             self.ready.set()
+        self.on_report()
 
 
 async def launch(

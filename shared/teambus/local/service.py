@@ -50,6 +50,7 @@ class Service:
             self._replace.clear()
             started_at = time.monotonic()
             self._child = await launch(self._spec, self._around.watch_fd)
+            self._child.on_report = self._around.changed
             self._around.changed()
             if not await self._replaced(self._child):
                 await self._after_end(self._child, backoff, time.monotonic() - started_at)
