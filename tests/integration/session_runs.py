@@ -1,6 +1,8 @@
 """Runs to put into a session store, and a look at the file that does not go through the store."""
 
+import asyncio
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from teambus.contracts.output import (
 )
 from teambus_team_runner.sessions import LoadedSession, RunWrite, SessionStore, StoreSettings
 
-QUICK = StoreSettings(store_busy_timeout_s=0.2, store_timeout_s=5)
+QUICK = StoreSettings(store_busy_timeout_s=2, store_timeout_s=5)
 
 
 def db_in(folder: Path, table: str = "teambus_sessions") -> AsyncSqliteDb:
@@ -104,6 +106,14 @@ def held(db: AsyncSqliteDb, begin: str) -> Iterator[None]:
     with closing(sqlite3.connect(db.path, isolation_level=None)) as connection:
         connection.execute(begin)
         yield
+
+
+async def connections_end() -> None:
+    """Wait for the threads of closed connections; one that was not closed fails the test."""
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, 5)
+            assert not thread.is_alive(), thread.name
 
 
 def stored_run_ids(db: AsyncSqliteDb) -> list[str]:

@@ -8,19 +8,20 @@ import pytest
 import sqlalchemy as sa
 
 from teambus.app.databases import AsyncSqliteDb
-from teambus.contracts.output import RunStatus
+from teambus.contracts.output import RunStatus, TeamRunInput
 from teambus_team_runner.sessions import (
     RunInAnotherSession,
     SessionNotFound,
     SessionStore,
     StoreFenced,
     Stores,
-    StoreUnavailable,
+    StoreSettings,
     open_store,
 )
 from teambus_team_runner.sessions.sqlite import SqliteFile
 from tests.integration.session_runs import (
     QUICK,
+    connections_end,
     db_in,
     held,
     load,
@@ -33,8 +34,9 @@ from tests.integration.session_runs import (
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> AsyncSqliteDb:
-    return db_in(tmp_path)
+async def db(tmp_path: Path) -> AsyncIterator[AsyncSqliteDb]:
+    yield db_in(tmp_path)
+    await connections_end()
 
 
 @pytest.fixture
@@ -57,6 +59,22 @@ async def test_a_run_is_read_back_as_it_was_saved(store: SessionStore) -> None:
     assert await store.run("default", "s1", "r1") == given
     assert await store.run("default", "another session", "r1") is None
     assert await store.run("another tenant", "s1", "r1") is None
+
+
+async def test_names_and_previews_are_cut_and_fit_any_database(
+    store: SessionStore, db: AsyncSqliteDb
+) -> None:
+    asked = TeamRunInput(input_content="\x00why " * 200)
+    await store.save(run_write("r1", 1, input=asked, content=["\x00so "] * 200))
+    ((name,),) = query(db, "SELECT session_name FROM teambus_sessions")
+    ((preview, asking),) = query(db, "SELECT content_preview, input FROM teambus_sessions_runs")
+    assert name == asking
+    for text in (name, preview):
+        assert 200 < len(text) <= 280
+        assert "\x00" not in text
+    assert (await store.run("default", "s1", "r1")) == output(
+        "r1", input=asked, content=["\x00so "] * 200
+    )
 
 
 async def test_a_session_holds_its_runs_and_is_named_by_the_first_question(
@@ -196,76 +214,6 @@ async def test_tenants_do_not_see_each_other(store: SessionStore) -> None:
     assert (await load(store)).session_state is None
 
 
-async def test_saves_that_meet_are_all_stored(store: SessionStore, db: AsyncSqliteDb) -> None:
-    saves = (store.save(run_write(f"r{n}", n, f"s{n % 7}")) for n in range(1, 51))
-    await asyncio.gather(*saves)
-    assert sorted(stored_run_ids(db)) == sorted(f"r{n}" for n in range(1, 51))
-    assert [run_id for run_id, _ in (await load(store, "s3")).history] == ["r31", "r38", "r45"]
-
-
-async def test_of_saves_that_meet_only_the_refused_one_fails(
-    store: SessionStore, db: AsyncSqliteDb
-) -> None:
-    await store.save(run_write("r0", 9, "old"))
-    answers = await asyncio.gather(
-        store.save(run_write("r1", 1, "a")),
-        store.save(run_write("r2", 8, "old")),
-        store.save(run_write("r0", 1, "b")),
-        store.save(run_write("r3", 1, "c")),
-        return_exceptions=True,
-    )
-    assert [type(answer) for answer in answers] == [
-        type(None),
-        StoreFenced,
-        RunInAnotherSession,
-        type(None),
-    ]
-    assert sorted(stored_run_ids(db)) == ["r0", "r1", "r3"]
-    sessions = query(db, "SELECT session_id, fence FROM teambus_sessions ORDER BY session_id")
-    assert sessions == [("a", 1), ("c", 1), ("old", 9)]
-
-
-async def test_of_saves_that_meet_one_the_database_cannot_take_fails_alone(
-    store: SessionStore, db: AsyncSqliteDb
-) -> None:
-    answers = await asyncio.gather(
-        store.save(run_write("r1", 1, "a")),
-        store.save(run_write("r2", 1, "b", created_at=None)),
-        store.save(run_write("r3", 1, "c")),
-        return_exceptions=True,
-    )
-    assert answers[0] is answers[2] is None
-    assert isinstance(answers[1], StoreUnavailable)
-    assert answers[1].reason == "it failed (SQLITE_CONSTRAINT_NOTNULL)"
-    assert sorted(stored_run_ids(db)) == ["r1", "r3"]
-
-
-async def test_a_refused_save_fences_nobody(store: SessionStore, db: AsyncSqliteDb) -> None:
-    await store.save(run_write("r1", 1, "elsewhere"))
-    answers = await asyncio.gather(
-        store.save(run_write("r1", 5, "s1")),
-        store.save(run_write("r2", 4, "s1")),
-        return_exceptions=True,
-    )
-    assert isinstance(answers[0], RunInAnotherSession)
-    assert answers[1] is None
-
-
-@pytest.mark.parametrize("turns", [1, 2, 5, 10])
-async def test_a_save_that_is_cancelled_harms_no_other(
-    store: SessionStore, db: AsyncSqliteDb, turns: int
-) -> None:
-    saves = [asyncio.create_task(store.save(run_write(f"r{n}", 1, f"s{n}"))) for n in range(6)]
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    saves[0].cancel()
-    saves[3].cancel()
-    answers = await asyncio.gather(*saves, return_exceptions=True)
-    assert [n for n, answer in enumerate(answers) if answer is not None] == [0, 3]
-    assert {"r1", "r2", "r4", "r5"} <= set(stored_run_ids(db))
-    await store.save(run_write("r3", 1, "s3"))
-
-
 async def test_a_load_that_is_cancelled_leaves_the_store_working(store: SessionStore) -> None:
     await store.save(run_write("r1", 1))
     for _ in range(2 * QUICK.store_readers_max):
@@ -274,20 +222,6 @@ async def test_a_load_that_is_cancelled_leaves_the_store_working(store: SessionS
         loading.cancel()
         await asyncio.wait((loading,))
     assert len((await load(store)).history) == 1
-
-
-async def test_closing_finishes_what_waits_and_refuses_what_comes_later(
-    db: AsyncSqliteDb,
-) -> None:
-    store = await open_store(db, QUICK)
-    saves = [asyncio.create_task(store.save(run_write(f"r{n}", 1, f"s{n}"))) for n in range(80)]
-    await asyncio.sleep(0)
-    await store.close()
-    await asyncio.gather(*saves)
-    assert len(stored_run_ids(db)) == 80
-    with pytest.raises(StoreUnavailable, match="closed"):
-        await store.save(run_write("late", 1))
-    await store.close()
 
 
 async def test_teams_that_name_the_same_file_share_one_store(tmp_path: Path) -> None:
@@ -301,7 +235,7 @@ async def test_teams_that_name_the_same_file_share_one_store(tmp_path: Path) -> 
 
 
 async def test_a_store_is_opened_by_several_at_once(db: AsyncSqliteDb) -> None:
-    stores = await asyncio.gather(*(open_store(db, QUICK) for _ in range(5)))
+    stores = await asyncio.gather(*(open_store(db, StoreSettings()) for _ in range(5)))
     await asyncio.gather(*(store.save(run_write("r1", 1)) for store in stores))
     assert stored_run_ids(db) == ["r1"]
     await asyncio.gather(*(store.close() for store in stores))

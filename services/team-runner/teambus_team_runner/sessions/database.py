@@ -101,6 +101,7 @@ class Database:
         writer = Connections(self._file.writer(), 1)
         try:
             async with writer.lend() as connection:
+                await self._file.prepare(connection)
                 await ensure_schema(connection, self._tables, str(self._file.path))
         except BaseException:
             await writer.close()

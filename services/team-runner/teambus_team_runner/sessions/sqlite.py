@@ -1,5 +1,6 @@
 """All that is particular to SQLite. The other modules here speak SQL that PostgreSQL knows too."""
 
+import asyncio
 import os
 import sqlite3
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import URL, event
 from sqlalchemy.dialects.sqlite import insert as insert
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -17,6 +18,8 @@ from teambus_team_runner.sessions.errors import StoreUnavailable, StoreUnfit
 Identity: TypeAlias = tuple[int, int] | None
 
 VERSION_MIN = (3, 35, 0)
+WAL_TRIES = 100
+WAL_RETRY_S = 0.01
 
 _LOCKED = "it is locked by another process"
 _REASONS = {
@@ -56,6 +59,14 @@ class SqliteFile:
         """One connection, whose transactions begin with a write and so wait for the lock there."""
         return self._engine(connections=1)
 
+    async def prepare(self, connection: AsyncConnection) -> None:
+        """Set the mode kept in the file. SQLite does not wait for others who are setting it."""
+        for _ in range(WAL_TRIES):
+            if await _uses_wal(connection):
+                return
+            await asyncio.sleep(WAL_RETRY_S)
+        raise StoreUnavailable(_LOCKED)
+
     def readers(self, count: int) -> AsyncEngine:
         """A few connections without transactions: each reads in one statement."""
         return self._engine(
@@ -78,9 +89,18 @@ class SqliteFile:
 
 def _prepare(connection: Any, _: object) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
+
+
+async def _uses_wal(connection: AsyncConnection) -> bool:
+    try:
+        await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    except OperationalError as error:
+        if unavailable(error).reason != _LOCKED:
+            raise
+        return False
+    return True
 
 
 async def begin_exclusive(connection: AsyncConnection) -> None:

@@ -59,16 +59,14 @@ class Writer:
                 _settle(answer, refused.get(rows))
 
     def _take(self) -> dict[asyncio.Future[None], Rows]:
-        """The next batch, with each session and each run once: one statement must not meet a row
-        twice, and two saves of one session keep their order."""
+        """The next batch, with each session and each run once: so every save of it is judged by
+        what is committed, never by another of the batch that may yet be undone."""
         batch: dict[asyncio.Future[None], Rows] = {}
         met: set[tuple[str, Key]] = set()
         for answer, rows in self._waiting.items():
             if len(batch) == self._settings.store_batch_max:
                 break
             keys = {("session", rows.session_key), ("run", rows.run_key)}
-            if answer.done():
-                continue
             if met.isdisjoint(keys):
                 batch[answer] = rows
             met |= keys
