@@ -31,10 +31,14 @@ class Past:
     @property
     def attempts(self) -> int:
         """Failed attempts so far. Deliveries that left no record are none."""
-        return 0 if self.outcome is None else self.outcome.attempt
+        noted = 0 if self.outcome is None else self.outcome.attempt
+        return max(noted, 0 if self.letter is None else self.letter.attempts)
 
     @property
     def failures(self) -> list[HookFailure]:
+        """The letter knows the last one, which only its outcome would repeat."""
+        if self.letter is not None:
+            return self.letter.failures
         return [] if self.outcome is None else self.outcome.failures
 
     @property

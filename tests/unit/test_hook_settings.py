@@ -1,0 +1,39 @@
+"""The hook-runner's settings, and how hooks share processes."""
+
+import pytest
+
+from teambus.contracts.catalogue import HookDescription
+from teambus.runtime.settings import SettingsError, read_settings
+from teambus_hook_runner.main import _shares
+from teambus_hook_runner.settings import Settings
+
+
+def test_all_mistakes_are_said_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings(Settings, "HOOK_RUNNER", {"HOOK_RUNNER_DRAIN_S": "long"})
+    said = str(caught.value)
+    assert "NATS_URL is not set" in said
+    assert "TEAMBUS_APP is not set" in said
+    assert "HOOK_RUNNER_DRAIN_S='long'" in said
+
+
+def test_settings_come_from_their_variables() -> None:
+    environment = {
+        "NATS_URL": "nats://a:4222,nats://b:4222",
+        "TEAMBUS_APP": "shop:app",
+        "HOOK_RUNNER_PROCESSES_MAX": "3",
+    }
+    settings = read_settings(Settings, "HOOK_RUNNER", environment)
+    assert settings.bus().urls == ("nats://a:4222", "nats://b:4222")
+    assert settings.processes_max == 3
+
+
+@pytest.mark.parametrize(("hooks", "processes"), [(0, 0), (1, 1), (3, 3), (4, 3), (10, 3)])
+def test_each_hook_has_a_process_of_its_own_while_there_are_enough(
+    hooks: int, processes: int
+) -> None:
+    names = [f"h{n}" for n in range(hooks)]
+    described = [HookDescription(name=n, app="a", function=n, teams=[]) for n in names]
+    shares = _shares(described, 3)
+    assert len(shares) == processes
+    assert sorted(hook.name for share in shares for hook in share) == names
