@@ -1,0 +1,63 @@
+"""A TCP link to a nats-server that can go deaf: what the server says is lost on the way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+
+class Link:
+    """Passes bytes both ways. While deaf, those from the server are swallowed."""
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._open: set[asyncio.StreamWriter] = set()
+        self._pumps: set[asyncio.Task[None]] = set()
+        self.deaf = False
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def mend(self) -> None:
+        """Cut what is open, since bytes are missing there, and let new connections pass."""
+        self.deaf = False
+        for writer in tuple(self._open):
+            writer.transport.abort()
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        for task in (
+            asyncio.create_task(self._pump(reader, there_writer, from_server=False)),
+            asyncio.create_task(self._pump(there_reader, writer, from_server=True)),
+        ):
+            self._pumps.add(task)
+            task.add_done_callback(self._pumps.discard)
+
+    async def close(self) -> None:
+        self.mend()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_server: bool
+    ) -> None:
+        self._open.add(writer)
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if not (from_server and self.deaf):
+                    writer.write(data)
+                    await writer.drain()
+        self._open.discard(writer)
+        writer.close()
+
+
+@asynccontextmanager
+async def link_to(port: int) -> AsyncIterator[Link]:
+    link = Link(port)
+    server = await asyncio.start_server(link.accept, "127.0.0.1", 0)
+    link.port = server.sockets[0].getsockname()[1]
+    try:
+        yield link
+    finally:
+        server.close()
+        await link.close()
