@@ -1,6 +1,6 @@
 """The web application: endpoints, errors and cross-origin rules around them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import structlog
@@ -11,14 +11,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from teambus_gateway.problems import Problem
-from teambus_gateway.routes import Parts, make_router
+from teambus_gateway.routes import Parts, add_routes
 
 log = structlog.get_logger(__name__)
 
 
-def make_app(parts: Callable[[], Parts], *, cors_origins: Sequence[str]) -> FastAPI:
+def make_app(parts: Parts, *, cors_origins: Sequence[str]) -> FastAPI:
     app = FastAPI(title="teambus", version="0.1.0", description="Teams of agents on NATS.")
-    app.include_router(make_router(parts))
+    add_routes(app, parts)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_middleware(AnswerUnexpected)
     app.add_middleware(

@@ -15,7 +15,7 @@ from teambus.contracts.ids import TEXT_ID_LENGTH_MAX, RunId, SessionId, TeamId, 
 from teambus.contracts.run import RunRequest
 from teambus_gateway.problems import Problem
 from teambus_gateway.routes import Parts
-from teambus_gateway.submission import Submission, check_json, check_run_id, session_of
+from teambus_gateway.submission import Origin, Submission, check_json, check_run_id, session_of
 
 log = structlog.get_logger(__name__)
 
@@ -124,6 +124,7 @@ def _read(kind: type[S], data: bytes) -> S:
 
 def _submission(tenant: str, asked: StartRun) -> Submission:
     run_id = asked.run_id or new_id()
+    origin: Origin = "chosen" if asked.run_id else "fresh"
     try:
         _check(asked, run_id)
     except ValueError as error:
@@ -131,14 +132,14 @@ def _submission(tenant: str, asked: StartRun) -> Submission:
     request = RunRequest(
         run_id=run_id,
         input=asked.input,
-        session_id=asked.session_id or session_of(run_id),
+        session_id=asked.session_id or session_of(run_id, origin),
         user_id=asked.user_id,
         session_state=asked.session_state,
         dependencies=asked.dependencies,
         metadata=asked.metadata,
         add_history_to_context=asked.add_history_to_context,
     )
-    return Submission(tenant, asked.team_id, request, "chosen" if asked.run_id else "fresh")
+    return Submission(tenant, asked.team_id, request, origin)
 
 
 def _check(asked: StartRun, run_id: RunId) -> None:

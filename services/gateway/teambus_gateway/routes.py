@@ -2,14 +2,13 @@
 the rest of the gateway's work, so the form is read here and described to OpenAPI by hand.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import structlog
-from fastapi import APIRouter
+from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -41,48 +40,46 @@ def json_reply(value: Any) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")
 
 
-def make_router(parts: Callable[[], Parts]) -> APIRouter:
-    """All endpoints. `parts` gives what they work with, which exists once the bus is connected."""
-    router = APIRouter()
+def add_routes(app: FastAPI, parts: Parts) -> None:
+    """All endpoints, the most used first."""
 
-    @router.post("/teams/{team_id}/runs", **openapi.RUN_TEAM)
+    @app.post("/teams/{team_id}/runs", **openapi.RUN_TEAM)
     async def run_team(request: Request) -> Response:
-        return await _run_team(parts(), request)
+        return await _run_team(parts, request)
 
-    @router.get("/teams/{team_id}/runs/{run_id}", **openapi.GET_RUN)
+    @app.get("/teams/{team_id}/runs/{run_id}", **openapi.GET_RUN)
     async def get_run(request: Request) -> Response:
-        return await _get_run(parts(), request)
+        return await _get_run(parts, request)
 
-    @router.get("/teams", **openapi.LIST_TEAMS)
+    @app.get("/teams", **openapi.LIST_TEAMS)
     async def list_teams(_: Request) -> Response:
-        return json_reply([team_shape(team) for team in parts().catalogue.teams])
+        return json_reply([team_shape(team) for team in parts.catalogue.teams])
 
-    @router.get("/teams/{team_id}", **openapi.GET_TEAM)
+    @app.get("/teams/{team_id}", **openapi.GET_TEAM)
     async def get_team(request: Request) -> Response:
-        team = await parts().catalogue.team(request.path_params["team_id"])
+        team = await parts.catalogue.team(request.path_params["team_id"])
         return json_reply(team_shape(team))
 
-    @router.get("/config", **openapi.GET_CONFIG)
+    @app.get("/config", **openapi.GET_CONFIG)
     async def get_config(_: Request) -> Response:
-        return json_reply(config_shape(parts().catalogue.apps or []))
+        return json_reply(config_shape(parts.catalogue.apps or []))
 
-    @router.get("/info", **openapi.GET_INFO)
+    @app.get("/info", **openapi.GET_INFO)
     async def get_info(_: Request) -> Response:
-        return json_reply(info_shape(parts().catalogue.apps or []))
+        return json_reply(info_shape(parts.catalogue.apps or []))
 
-    add_plain_routes(router)
-    return router
+    _add_plain_routes(app)
 
 
-def add_plain_routes(router: APIRouter) -> None:
-    """What is the same whether the bus is there or not."""
+def _add_plain_routes(app: FastAPI) -> None:
+    """What is the same whatever the bus says."""
     instantiated_at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
-    @router.get("/", **openapi.GET_HOME)
+    @app.get("/", **openapi.GET_HOME)
     async def get_home(_: Request) -> Response:
         return json_reply({"name": NAME, "health": "/health", "info": "/info", "docs": "/docs"})
 
-    @router.get("/health", **openapi.GET_HEALTH)
+    @app.get("/health", **openapi.GET_HEALTH)
     async def get_health(_: Request) -> Response:
         return json_reply({"status": "ok", "instantiated_at": instantiated_at})
 

@@ -61,7 +61,7 @@ def read_submission(
         RunRequest(
             run_id=run_id,
             input=message,
-            session_id=_text(fields, "session_id") or session_of(run_id),
+            session_id=_text(fields, "session_id") or session_of(run_id, origin),
             user_id=_text(fields, "user_id"),
             metadata=_metadata(fields),
             session_state=_object_or_nothing(fields, "session_state"),
@@ -88,13 +88,15 @@ def check_supported(form: Form, team_id: TeamId, base_url: str) -> None:
         )
 
 
-def session_of(run_id: RunId) -> SessionId:
-    """The session of a run that names none, made from the run id: a repeat asks the same."""
+def session_of(run_id: RunId, origin: Origin) -> SessionId:
+    """The session of a run that names none; made from the run id where that may come again."""
+    if origin == "fresh":
+        return new_id()
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"teambus:run:{run_id}"))
 
 
 def check_json(value: Any) -> None:
-    """Raises `ValueError` for what the bus does not carry: huge numbers, deep nests."""
+    """Raises `ValueError` for what the bus does not carry: nests too deep for those who read it."""
     try:
         _check_depth(value, JSON_DEPTH_MAX)
         msgspec.json.encode(value)

@@ -1,0 +1,87 @@
+"""From form fields to a run request."""
+
+import pytest
+
+from teambus.contracts.ids import keyed_run_id
+from teambus.contracts.run import request_digest
+from teambus_gateway.forms import Form
+from teambus_gateway.problems import Problem
+from teambus_gateway.submission import Submission, check_json, check_supported, read_submission
+
+
+def submission(key: str | None = None, **fields: str) -> Submission:
+    return read_submission("acme", "team", Form({"message": "hi", **fields}), key)
+
+
+def detail_of(fields: dict[str, str]) -> str:
+    with pytest.raises(Problem) as refusal:
+        check_supported(Form({"message": "hi", **fields}), "team", "http://localhost:7777/")
+    assert refusal.value.status == 501
+    return str(refusal.value.detail)
+
+
+def test_the_same_key_makes_the_same_request_and_other_keys_others() -> None:
+    first, again, other = submission("k"), submission("k"), submission("l")
+    assert first.request == again.request
+    assert first.request.run_id == keyed_run_id("acme", "anonymous", "POST /teams/team/runs", "k")
+    assert first.request.session_id != other.request.session_id
+    assert request_digest(first.request) == request_digest(again.request)
+
+
+def test_a_run_id_of_the_clients_own_has_the_same_session_each_time() -> None:
+    first, again = submission(run_id="mine"), submission(run_id="mine")
+    assert (first.origin, first.request) == ("chosen", again.request)
+
+
+def test_without_key_and_run_id_every_request_is_new() -> None:
+    first, second = submission(), submission()
+    assert first.origin == "fresh"
+    assert first.request.run_id != second.request.run_id
+    assert first.request.session_id != second.request.session_id
+
+
+def test_an_empty_key_is_no_key_and_an_empty_field_is_no_field() -> None:
+    asked = submission("", session_id="", user_id="", run_id="", metadata="", stream="")
+    assert asked.origin == "fresh"
+    assert (asked.request.user_id, asked.request.metadata) == (None, None)
+    assert asked.request.session_id
+
+
+@pytest.mark.parametrize("word", ["true", "True", "1", "yes", "on", "t", "y"])
+def test_a_flag_may_be_written_in_many_ways(word: str) -> None:
+    assert submission(add_history_to_context=word).request.add_history_to_context is True
+
+
+def test_a_flag_not_given_is_left_to_the_team() -> None:
+    assert submission().request.add_history_to_context is None
+    assert submission(add_history_to_context="None").request.add_history_to_context is None
+
+
+def test_streaming_is_refused_with_the_command_that_works() -> None:
+    expected = "curl -X POST http://localhost:7777/teams/team/runs -F message=hi -F stream=false"
+    assert detail_of({}).endswith(expected)
+    assert detail_of({"stream": "true"}).endswith(expected)
+    assert "background" in detail_of({"stream": "false", "background": "1"})
+
+
+@pytest.mark.parametrize("message", ["@/etc/passwd", "<file", "two\nlines", "x" * 201])
+def test_a_message_that_curl_would_take_otherwise_is_not_put_into_the_command(
+    message: str,
+) -> None:
+    assert "-F message=Hello -F stream=false" in detail_of({"message": message})
+
+
+def test_media_that_is_sent_empty_is_no_media() -> None:
+    for nothing in ("", "[]", "null", "None"):
+        fields = {"message": "hi", "stream": "false", "images": nothing, "files": nothing}
+        check_supported(Form(fields), "team", "http://x/")
+
+
+def test_json_the_bus_cannot_carry_is_refused() -> None:
+    nested: list[object] = []
+    for _ in range(70):
+        nested = [nested]
+    for bad in (nested, {"o": object()}):
+        with pytest.raises(ValueError, match="nested|object"):
+            check_json(bad)
+    check_json({"a": [1, {"b": None}], "c": 1.5})
