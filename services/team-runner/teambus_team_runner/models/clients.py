@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import cast
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
@@ -74,7 +75,7 @@ class LeanClient(Client):
             ),
             headers={name: value for name, value in given.items() if isinstance(value, str)},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout_s),
-            trust_env=True,
+            proxy=_proxy(sdk.base_url),
         )
 
     async def post(self, path: str, body: bytes) -> bytes:
@@ -143,6 +144,13 @@ class Clients:
             raise ModelError(PROVIDER, text)
         kind = Client if self._limits.client == "sdk" else LeanClient
         return kind(sdk, self._limits)
+
+
+def _proxy(url: httpx2.URL) -> str | None:
+    """The proxy that the environment names for this provider, looked up once."""
+    if proxy_bypass(url.host):
+        return None
+    return getproxies().get(url.scheme)
 
 
 async def _close(client: Client) -> None:
