@@ -14,7 +14,7 @@ import structlog
 from teambus.bus import reads
 from teambus.bus.bodies import Bodies, BodyMissing
 from teambus.bus.connection import Bus
-from teambus.bus.errors import StreamFull, WrongLastSequence
+from teambus.bus.errors import BusUnavailable, StreamFull, WrongLastSequence
 from teambus.bus.publish import Publication, publish
 from teambus.bus.topology import JOURNAL
 from teambus.contracts.ids import RunId
@@ -109,6 +109,9 @@ class Journal:
         self._patience_s = patience_s
         self._n = 0
         self._waiting: list[Record] = []
+        self._added = 0
+        self._durable = 0
+        self._listening: list[asyncio.Future[None]] = []
         self._appending: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._in_flight = ""
@@ -119,6 +122,7 @@ class Journal:
         """Note a record; `settled` says when it is durable."""
         self._raise_failure()
         self._waiting.append(record)
+        self._added += 1
         if self._appending is None:
             self._appending = asyncio.create_task(self._append_all(), name="journal append")
 
@@ -128,9 +132,14 @@ class Journal:
         await self.settled()
 
     async def settled(self) -> None:
-        """Return once everything added so far is durable."""
-        while self._appending is not None:
-            await asyncio.shield(self._appending)
+        """Return once everything added so far is durable; what others add meanwhile is not waited
+        for, or branches side by side would wait for each other and append one by one.
+        """
+        goal = self._added
+        while self._durable < goal and self.ours:
+            appended = asyncio.get_running_loop().create_future()
+            self._listening.append(appended)
+            await appended
         self._raise_failure()
 
     @property
@@ -160,6 +169,7 @@ class Journal:
         if self._appending is not None:
             self._appending.cancel()
             await asyncio.gather(self._appending, return_exceptions=True)
+            self._fail(BusUnavailable("the journal was closed"))
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -168,12 +178,21 @@ class Journal:
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
         self.lost.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        listening, self._listening = self._listening, []
+        for one in listening:
+            if not one.done():
+                one.set_result(None)
 
     async def _append_all(self) -> None:
         try:
             while self._waiting and self.ours:
                 records, self._waiting = self._waiting, []
                 await self._append_entry(records)
+                self._durable += len(records)
+                self._tell()
         except Exception as error:  # noqa: BLE001 - kept for whoever waits, who raises it
             self._fail(error)
         finally:
