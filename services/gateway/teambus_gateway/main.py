@@ -138,6 +138,8 @@ class AsgiGateway:
     async def _connected_app(self) -> ASGIApp:
         async with self._opening:
             if self._app is None:
+                if not structlog.is_configured():
+                    configure_logging("gateway")
                 settings = read_settings(GatewaySettings, "GATEWAY", os.environ)
                 bus = await self._resources.enter_async_context(connect(settings.bus()))
                 parts = await self._resources.enter_async_context(open_gateway(bus, settings))

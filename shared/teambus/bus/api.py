@@ -73,6 +73,7 @@ async def answering(
     desk = _Desk(bus, answer, at_once_max)
     subscription = await bus.client.subscribe(subject, queue=queue, cb=desk.on_message)
     try:
+        await bus.barrier()
         yield
     finally:
         if not bus.client.is_closed:
