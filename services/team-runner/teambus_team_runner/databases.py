@@ -16,10 +16,16 @@ class Databases:
     def __init__(self, teams: Mapping[TeamId, Team], stores: Stores) -> None:
         self._teams = teams
         self._stores = stores
+        self._open: dict[TeamId, SessionStore] = {}
 
     async def of(self, team_id: TeamId) -> SessionStore | None:
+        if (store := self._open.get(team_id)) is not None:
+            return store
         db = self._teams[team_id].db
-        return None if db is None else await self._stores.open(db)
+        if db is None:
+            return None
+        self._open[team_id] = await self._stores.open(db)
+        return self._open[team_id]
 
     async def open_all(self) -> None:
         for team_id in self._teams:

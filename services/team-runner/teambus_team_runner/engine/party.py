@@ -1,16 +1,15 @@
 """Who answers: the leader of the team or one of its members, in a run of its own."""
 
-import uuid
 from dataclasses import dataclass
 
 from teambus.app.agents import Agent
 from teambus.app.models import OpenAIChat
 from teambus.app.teams import Team
+from teambus.contracts.ids import digest
 from teambus_team_runner.engine.ports import EngineLimits, Frames, RunStart, Steps
 from teambus_team_runner.engine.threads import Threads
 from teambus_team_runner.models.port import ModelSource
 
-_NAMESPACE = uuid.UUID("6a6f2f0e-5d0c-4a56-9f64-0c7d0b6f3d11")
 _LEADER = "leader"
 
 
@@ -74,4 +73,5 @@ class Party:
         return self._id(f"message:{place}")
 
     def _id(self, place: str) -> str:
-        return str(uuid.uuid5(_NAMESPACE, f"{self.run_id}/{self.path}/{place}"))
+        text = digest(f"{self.run_id}/{self.path}/{place}".encode(), 32)
+        return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
