@@ -42,7 +42,8 @@ class Handle:
         return self._dropped or silent_s > self.ack_wait_s * SURE_SHARE
 
     def replace(self, delivery: Delivery) -> None:
-        if delivery.attempt > self._delivery.attempt:
+        # Not by its number: a server that crashed counts deliveries anew.
+        if delivery.arrived_at >= self._delivery.arrived_at:
             self._delivery = delivery
             self._touched_at = delivery.arrived_at
 

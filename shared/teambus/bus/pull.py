@@ -239,7 +239,10 @@ class Inbox:
             if not self._bus.connected:
                 await subscription.unsubscribe()
                 return
+            # The client's drain asks for the echo before its UNSUB is sent, and misses the rest.
+            await self._bus.client._send_unsubscribe(subscription._id)
+            await self._bus.barrier()
             async with asyncio.timeout(self._bus.settings.request_timeout_s):
                 await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py leaves it so
-        except (TimeoutError, nats.errors.Error) as error:
+        except (TimeoutError, nats.errors.Error, BusUnavailable) as error:
             log.warning("could not unsubscribe", consumer=self._next, why=repr(error))
