@@ -29,7 +29,7 @@ from teambus.runtime.loading import load_app
 from tests.support.processes import Process
 
 SUPPORT = Path(__file__).parents[1] / "support"
-ACK_WAIT_S = 2.0
+ACK_WAIT_S = 1.0
 WAIT_S = 25.0
 HURRIED = {
     "HOOK_RUNNER_KILL_AFTER_S": "0.5",
@@ -166,7 +166,9 @@ async def until(claim: Callable[[], bool], what: str, wait_s: float = WAIT_S) ->
 
 
 @asynccontextmanager
-async def ground(folder: Path, app: str = "hook_app.py") -> AsyncIterator[Ground]:
+async def ground(
+    folder: Path, app: str = "hook_app.py", *, ack_wait_s: float = ACK_WAIT_S
+) -> AsyncIterator[Ground]:
     """A bus where the app in `tests/support` is provisioned."""
     environment = {
         "HOOK_STORY": str(folder / "story.jsonl"),
@@ -178,7 +180,7 @@ async def ground(folder: Path, app: str = "hook_app.py") -> AsyncIterator[Ground
     async with NatsServer(folder / "nats") as server:
         environment |= {"NATS_URL": server.url, "TEAMBUS_APP_ID": described.id}
         async with connect(BusSettings(urls=(server.url,), name="test")) as bus:
-            await provision(bus, described, TopologySettings(ack_wait_s=ACK_WAIT_S))
+            await provision(bus, described, TopologySettings(ack_wait_s=ack_wait_s))
             events = Events(bus, Bodies(bus), source="test")
             made = Ground(server, bus, events, described, folder, environment)
             try:

@@ -41,7 +41,7 @@ async def is_heard_meanwhile(on: Ground, run: str, hook: str) -> bool:
 async def test_a_hook_that_is_slow_in_its_own_time_is_delivered_once(
     on: Ground, run: str, act: str
 ) -> None:
-    """Longer than two thirds of ack_wait, so it was kept in hand by heartbeats from outside."""
+    """Longer than ack_wait: it is kept in hand from outside, whatever it does inside."""
     await on.complete(run, first=[act])
     await on.told(1, run=run, hook="first")
     assert await is_heard_meanwhile(on, run, "second")

@@ -22,11 +22,11 @@ class Held:
         self.delivery = delivery
         self._bus = bus
         self._ack_wait_s = ack_wait_s
-        self._fresh_at = time.monotonic()
+        self._fresh_at = delivery.arrived_at
 
     def renew(self, delivery: Delivery) -> None:
         self.delivery = delivery
-        self._fresh_at = time.monotonic()
+        self._fresh_at = delivery.arrived_at
 
     @property
     def lost(self) -> bool:
