@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvloop
+from nats.aio.msg import Msg
 
 from teambus.bus.connection import BusSettings, connect
 from teambus.local.nats_server import NatsServer
@@ -133,8 +134,12 @@ async def request_reply(options: Namespace) -> tuple[float, float]:
             NatsServer(Path(folder)) as server,
             connect(BusSettings((server.url,), "bench")) as bus,
         ):
-            await bus.client.subscribe("echo", cb=lambda message: message.respond(message.data))
             load = Load()
+
+            async def echo(message: Msg) -> None:
+                await message.respond(message.data)
+
+            await bus.client.subscribe("echo", cb=echo)
 
             async def ask(count: int) -> None:
                 for _ in range(count):

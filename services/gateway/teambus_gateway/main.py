@@ -15,6 +15,7 @@ from teambus.bus.connection import Bus, connect
 from teambus.bus.errors import BusError
 from teambus.runtime.logging import configure_logging
 from teambus.runtime.management import Readiness, management_port, report
+from teambus.runtime.memory import settle_memory
 from teambus.runtime.settings import SettingsError, read_settings
 from teambus.runtime.stopping import exit_with_parent, stop_on_signals, stop_when_closed
 from teambus_gateway.app import make_app
@@ -74,6 +75,7 @@ def _management(
 async def _report_ready(parts: Parts) -> None:
     await parts.catalogue.known.wait()
     log.info("ready", tenant=parts.tenant)
+    settle_memory()
     report(ready=True)
 
 

@@ -17,6 +17,7 @@ from teambus.bus.events import Events
 from teambus.contracts.catalogue import AppDescription, HookDescription
 from teambus.runtime.logging import configure_logging
 from teambus.runtime.management import Readiness, management_port, report
+from teambus.runtime.memory import settle_memory
 from teambus.runtime.settings import SettingsError, read_settings
 from teambus.runtime.stopping import (
     exit_with_parent,
@@ -154,6 +155,7 @@ async def _give_up_when_closed(crew: Crew, stop: asyncio.Event) -> None:
 async def _report_ready(crew: Crew) -> None:
     await asyncio.gather(*(worker.pulling.wait() for worker in crew.workers))
     log.info("ready", hooks=[worker.hook.name for worker in crew.workers])
+    settle_memory()
     report(ready=True)
 
 

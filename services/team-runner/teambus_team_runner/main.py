@@ -27,6 +27,7 @@ from teambus.runtime.hands import Hands
 from teambus.runtime.loading import LoadError, load_app
 from teambus.runtime.logging import configure_logging
 from teambus.runtime.management import Readiness, management_port, report
+from teambus.runtime.memory import settle_memory
 from teambus.runtime.settings import SettingsError, read_settings
 from teambus.runtime.stopping import (
     exit_with_parent,
@@ -93,6 +94,7 @@ async def run(settings: Settings, app: TeamBus) -> int:
         watching = asyncio.create_task(stop_when_closed(bus.closed, stop))
         stack.callback(watching.cancel)
         log.info("ready", app=app.id, teams=[team.id for team in app.teams])
+        settle_memory()
         report(ready=True)
         await runner.run(stop)
         return BUS_LOST if bus.closed.is_set() else 0
