@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +89,8 @@ async def test_a_killed_hook_runner_delivers_each_hook_of_each_run_once_it_is_ba
         await noted(desk, "began", pairs)
     await desk.hook_runner.kill()
     assert not [line for line in notes(desk, "ended") if (line["hook"], line["run"]) in pairs]
-    (desk.folder / gate).touch()
     await desk.hook_runner.start()
+    (desk.folder / gate).touch()
     await noted(desk, "ended", pairs)
     for hook, run_id in pairs:
         done = await outcome(desk, hook, run_id, "delivered")
@@ -118,15 +120,15 @@ async def test_a_hook_that_raises_stops_no_other_and_ends_as_a_dead_letter(desk:
 async def test_a_hook_that_raises_never_closes_the_clients_connection(desk: System) -> None:
     limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1)
     form = {"message": "first=raise", "stream": "false"}
-    answers = []
+    runs, ports = set(), set()
     async with httpx2.AsyncClient(base_url=desk.client.base_url, limits=limits, timeout=60) as one:
         for _ in range(20):
-            answers.append(await one.post("/teams/desk/runs", data=form))
-    assert [answer.status_code for answer in answers] == [200] * 20
-    streams = [answer.extensions["network_stream"] for answer in answers]
-    assert len({stream.get_extra_info("client_addr") for stream in streams}) == 1
-    runs = {answer.json()["run_id"] for answer in answers}
+            answer = await one.post("/teams/desk/runs", data=form)
+            assert answer.status_code == 200, answer.text
+            runs.add(answer.json()["run_id"])
+            ports.add(answer.extensions["network_stream"].get_extra_info("client_addr")[1])
     assert len(runs) == 20
+    assert len(ports) == 1
 
     async def all_raised() -> bool:
         return runs <= {line["run"] for line in notes(desk, "began", hook="first")}
@@ -174,6 +176,79 @@ async def test_a_check_that_refuses_ends_the_run_as_an_error_with_its_words(
     assert "Traceback" not in answer.text
     assert len(await desk.model.calls()) == calls
     assert (await desk.completed(run["run_id"], team="checked")).code == kind
+
+
+KIND, HOSTILE = 20, 2
+HOSTILE_HOOKS = {"blocks": "timeout", "holds": "timeout", "clings": "timeout", "exits": "crashed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Storm:
+    """Runs whose hooks misbehave, and runs posted one by one while they did.
+
+    `still_blocked`: the hooks that had not been given up when all were answered and the good
+    hook had heard of each.
+    """
+
+    system: System
+    hostile: set[str]
+    kind: set[str]
+    still_blocked: set[str]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def storm(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Storm]:
+    async with system_of(APPS / "hostile.py", tmp_path_factory.mktemp("storm")) as system:
+        hostile = {(await system.run("hostile", team="desk"))["run_id"] for _ in range(HOSTILE)}
+        for name in HOSTILE_HOOKS:
+            await until(partial(has_begun, system, name), 30, f"{name} never began")
+        kind = {(await system.run("kind", team="desk"))["run_id"] for _ in range(KIND)}
+        await noted(system, "ended", {("good", run) for run in hostile | kind})
+        still = {name for name in HOSTILE_HOOKS if not await letters(system, name)}
+        yield Storm(system, hostile, kind, still)
+
+
+async def has_begun(system: System, hook: str) -> bool:
+    return bool(notes(system, "began", hook=hook))
+
+
+async def test_neither_an_answer_nor_a_good_hook_waits_for_a_hostile_one(storm: Storm) -> None:
+    assert len(storm.kind) == KIND
+    assert {"blocks", "holds", "clings"} <= storm.still_blocked
+
+
+@pytest.mark.parametrize("hook", HOSTILE_HOOKS)
+async def test_a_hostile_hook_is_ended_tried_again_and_given_up(storm: Storm, hook: str) -> None:
+    for run in storm.hostile:
+        dead = await outcome(storm.system, hook, run, "dead")
+        letter = (await letters(storm.system, hook))[run]
+        assert [failure.code for failure in dead.failures] == [HOSTILE_HOOKS[hook]] * 3
+        assert [failure["code"] for failure in letter["failures"]] == [HOSTILE_HOOKS[hook]] * 3
+        assert letter["event"]["run_id"] == run
+        assert notes(storm.system, "ended", hook=hook, run=run) == []
+
+
+async def test_what_waited_behind_a_hostile_call_is_delivered_and_counts_no_failure(
+    storm: Storm,
+) -> None:
+    pairs = {(hook, run) for hook in HOSTILE_HOOKS for run in storm.kind}
+    await noted(storm.system, "ended", pairs, wait_s=90)
+    for hook, run in pairs:
+        done = await outcome(storm.system, hook, run, "delivered")
+        assert (done.attempt, done.failures) == (1, [])
+
+
+async def test_no_call_begins_while_an_earlier_one_of_its_delivery_runs(storm: Storm) -> None:
+    for hook in HOSTILE_HOOKS:
+        for run in storm.hostile:
+            await outcome(storm.system, hook, run, "dead")
+    began = notes(storm.system, "began")
+    assert [line for line in began if line["beside"]] == []
+    for hook in HOSTILE_HOOKS:
+        for run in storm.hostile:
+            tries = notes(storm.system, "began", hook=hook, run=run)
+            assert {line["attempt"] for line in tries} == {1, 2, 3}
+            assert len({line["pid"] for line in tries}) == len(tries)
 
 
 async def test_an_app_may_put_all_its_unmarked_post_hooks_in_the_background(tmp_path: Path) -> None:

@@ -34,6 +34,13 @@ def note(what: str, hook_name: str, run_id: str, **facts: Any) -> None:
         log.write(json.dumps(line) + "\n")
 
 
+async def opened(gate: str) -> None:
+    while True:
+        if (FOLDER / gate).exists():
+            return
+        await asyncio.sleep(0.02)
+
+
 async def play(run_output: TeamRunOutput, delivery: Delivery) -> None:
     note("began", delivery.hook, run_output.run_id, attempt=delivery.attempt)
     assert run_output.input is not None
@@ -42,8 +49,8 @@ async def play(run_output: TeamRunOutput, delivery: Delivery) -> None:
     verb, _, gate = acts.get(delivery.hook, "return").partition(":")
     if verb == "raise":
         raise ValueError("the hook said no")
-    while verb == "wait" and not (FOLDER / gate).exists():
-        await asyncio.sleep(0.02)
+    if verb == "wait":
+        await opened(gate)
     note("ended", delivery.hook, run_output.run_id, attempt=delivery.attempt)
 
 

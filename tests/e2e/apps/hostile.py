@@ -48,10 +48,14 @@ def misbehaves(run: TeamRunOutput, delivery: Delivery) -> bool:
     return False
 
 
+def block() -> None:
+    time.sleep(LONG_S)
+
+
 @hook(run_in_background=True, name="blocks", timeout_s=3, attempts_max=3, backoff_s=0.1)
 async def blocks(run_output: TeamRunOutput, delivery: Delivery) -> None:
     if misbehaves(run_output, delivery):
-        time.sleep(LONG_S)
+        block()
 
 
 @hook(run_in_background=True, name="holds", timeout_s=3, attempts_max=3, backoff_s=0.1)
@@ -63,7 +67,7 @@ async def holds(run_output: TeamRunOutput, delivery: Delivery) -> None:
 
 @hook(run_in_background=True, name="clings", timeout_s=3, attempts_max=3, backoff_s=0.1)
 async def clings(run_output: TeamRunOutput, delivery: Delivery) -> None:
-    while misbehaves(run_output, delivery):
+    if misbehaves(run_output, delivery):
         await never_end()
 
 

@@ -14,11 +14,21 @@ def say_more(run_input: TeamRunInput) -> None:
 
 
 async def wait_for_gate(run_output: TeamRunOutput) -> None:
-    while not (FOLDER / "gate").exists():
-        await asyncio.sleep(0.02)
+    await gate_opened()
     run_output.content = "changed"
+    note(f"{run_output.run_id} {run_output.status}")
+
+
+async def gate_opened() -> None:
+    while True:
+        if (FOLDER / "gate").exists():
+            return
+        await asyncio.sleep(0.02)
+
+
+def note(line: str) -> None:
     with Path(os.environ["HOOK_LOG"]).open("a") as log:
-        log.write(f"{run_output.run_id} {run_output.status}\n")
+        log.write(line + "\n")
 
 
 desk = Team(
