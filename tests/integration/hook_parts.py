@@ -158,6 +158,20 @@ class Ground:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that ended but was not asked for its status does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 async def until(claim: Callable[[], bool], what: str, wait_s: float = WAIT_S) -> None:
     deadline = time.monotonic() + wait_s
     while not claim():

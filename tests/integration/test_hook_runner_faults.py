@@ -112,6 +112,14 @@ async def test_a_hook_that_ends_its_process_each_time_dies_alone(
     assert (second.attempt, second.failures) == (1, [])
 
 
+async def test_the_time_of_a_call_begins_when_its_code_does(on: Ground, run: str) -> None:
+    await on.complete(f"{run}-before", first=["block 1.5"])
+    await on.told(1, run=f"{run}-before", hook="first")
+    await on.complete(run, first=["sleep 1.5"])
+    done = await on.stands("first", run, "delivered")
+    assert (done.attempt, done.failures) == (1, [])
+
+
 async def test_calls_beside_one_that_is_killed_are_called_again_uncounted(
     on: Ground, run: str
 ) -> None:

@@ -2,21 +2,33 @@
 
 import asyncio
 import json
-import os
 import signal
 import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from teambus.bus.connection import Bus, BusSettings, connect
 from teambus.bus.pull import Inbox
 from teambus.bus.topology import EVENTS, hook_consumer_name
 from teambus.contracts.hook import DeadLetter, HookFailure, HookOutcome, delivery_id
-from tests.integration.hook_parts import ACK_WAIT_S, TENANT, Ground, ground, until
+from teambus.runtime.settings import read_settings
+from teambus_hook_runner import main
+from teambus_hook_runner.settings import Settings
+from tests.integration.hook_parts import (
+    ACK_WAIT_S,
+    HURRIED,
+    TENANT,
+    Ground,
+    ground,
+    is_alive,
+    until,
+)
 from tests.support.processes import Process
 
 RUNS = 5
@@ -26,14 +38,6 @@ RUNS = 5
 async def on(tmp_path: Path) -> AsyncIterator[Ground]:
     async with ground(tmp_path) as made:
         yield made
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def ask(process: Process, path: str) -> tuple[int, Any]:
@@ -134,6 +138,31 @@ async def test_a_bus_that_is_away_for_a_while_changes_nothing_for_a_running_hook
     await on.stands("first", "r1", "delivered")
     await on.settled("first", "second", "plain")
     assert len(on.story(run="r1", hook="first")) == 1
+
+
+async def test_a_bus_connection_that_is_closed_for_good_ends_the_hook_runner(
+    on: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in hand is not waited for: its outcome could not be written."""
+    opened: list[Bus] = []
+
+    @asynccontextmanager
+    async def connected(settings: BusSettings) -> AsyncIterator[Bus]:
+        async with connect(settings) as bus:
+            opened.append(bus)
+            yield bus
+
+    monkeypatch.setattr(main, "connect", connected)
+    monkeypatch.setenv("HOOK_STORY", on.environment["HOOK_STORY"])
+    settings = read_settings(Settings, "HOOK_RUNNER", on.environment | HURRIED)
+    running = asyncio.create_task(main.run(settings))
+    await on.complete("r1", first=["sleep 1.9"])
+    [began] = await on.told(1, hook="first")
+    await opened[0].client.close()
+    async with asyncio.timeout(1.5):
+        assert await running == main.BUS_LOST
+    assert not is_alive(began["pid"])
+    assert on.story("ended", hook="first") == []
 
 
 async def test_a_record_before_the_ack_spares_a_second_call(on: Ground) -> None:

@@ -1,7 +1,6 @@
 """Hook processes as they are kept: started, shared, lost, closed, and what they leave behind."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ from teambus_hook_runner.asked import Asked, Limits, Unavailable
 from teambus_hook_runner.keeper import Keeper, Restarts
 from teambus_hook_runner.spawning import Load
 from teambus_hook_runner.wire import Raised, Returned
-from tests.integration.hook_parts import completed, until
+from tests.integration.hook_parts import completed, is_alive, until
 
 LIMITS = Limits(start_timeout_s=20, kill_after_s=0.3)
 RESTARTS = Restarts(backoff_s=0.1, backoff_max_s=0.2)
@@ -80,18 +79,6 @@ async def kept(folder: Path, name: str = "odd") -> AsyncIterator[Keeper]:
 
 def asked(act: str, timeout_s: float = 30) -> Asked:
     return Asked("odd", "d", 1, encode(completed("r", content=act)), timeout_s)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return not Path("/proc/self").exists()
 
 
 async def pid_of(folder: Path, act: str) -> int:
