@@ -20,7 +20,7 @@ help: ## print this
 
 setup: .venv/.runtime ## install teambus and its services into .venv
 
-demo: setup ## see a run and its background hook survive what kills others
+demo: setup ## run the whole system once: a reply, then its background hook
 	@$(RUN) teambus demo
 
 run: setup ## serve the sample app on port 7777 (a scripted model answers unless OPENAI_API_KEY is set)

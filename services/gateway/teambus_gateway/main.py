@@ -4,7 +4,6 @@ import asyncio
 import os
 import sys
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import NoReturn
 
 import msgspec
 import structlog
@@ -17,7 +16,12 @@ from teambus.runtime.logging import configure_logging
 from teambus.runtime.management import Readiness, management_port, report
 from teambus.runtime.memory import settle_memory
 from teambus.runtime.settings import SettingsError, read_settings
-from teambus.runtime.stopping import exit_with_parent, stop_on_signals, stop_when_closed
+from teambus.runtime.stopping import (
+    exit_with_parent,
+    refuse_to_start,
+    stop_on_signals,
+    stop_when_closed,
+)
 from teambus_gateway.app import make_app
 from teambus_gateway.gateway import open_gateway
 from teambus_gateway.routes import Parts
@@ -32,7 +36,6 @@ else:
 log = structlog.get_logger(__name__)
 
 BUS_LOST = 1
-SETTINGS_WRONG = 2
 
 
 def main() -> None:
@@ -43,9 +46,10 @@ def main() -> None:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             sys.exit(runner.run(run(settings)))
     except (SettingsError, PortTaken) as error:
-        _fail(str(error), SETTINGS_WRONG)
+        refuse_to_start(error)
     except BusError as error:
-        _fail(str(error), BUS_LOST)
+        log.error("the bus is not usable", why=str(error))
+        sys.exit(BUS_LOST)
 
 
 async def run(settings: GatewaySettings) -> int:
@@ -88,12 +92,6 @@ def _readiness(bus: Bus, parts: Parts, stop: asyncio.Event) -> Readiness:
             "draining": lambda: "stopping" if stop.is_set() else None,
         }
     )
-
-
-def _fail(error: str, code: int) -> NoReturn:
-    report(error=error)
-    sys.stderr.write(error + "\n")
-    sys.exit(code)
 
 
 class AsgiGateway:

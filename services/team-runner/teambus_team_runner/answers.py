@@ -1,23 +1,23 @@
 """Answering for the databases of this runner's teams: runs and sessions, by request-reply."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
-from teambus.bus.answering import CannotAnswer, answering
+from teambus.bus.api import Question, Reply, answering
+from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.contracts import subjects
 from teambus.contracts.ids import RunId, SessionId, TeamId, token
 from teambus_team_runner.databases import Databases
 from teambus_team_runner.sessions import SessionStore, StoreUnavailable, StoreUnfit
 
-_Bound: TypeAlias = Callable[[str, bytes], Awaitable[bytes]]
-_Answer: TypeAlias = Callable[[SessionStore, str, bytes], Awaitable[bytes]]
-
-GROUP = "team-runner"
+QUEUE = "team-runner"
 SESSION_RUNS_MAX = 100
+
+_Find: TypeAlias = Callable[[SessionStore, Question], Awaitable[Any]]
 
 
 class RunQuery(msgspec.Struct, frozen=True):
@@ -36,41 +36,50 @@ class SessionQuery(msgspec.Struct, frozen=True):
 class Answers:
     """The endpoints `api.<tenant>.db.<db>.run` and `.session`; what is unknown is an empty body."""
 
-    def __init__(self, databases: Databases) -> None:
+    def __init__(self, bus: Bus, bodies: Bodies, databases: Databases, *, at_once_max: int) -> None:
+        self._bus = bus
+        self._bodies = bodies
         self._databases = databases
+        self._at_once_max = at_once_max
 
     @asynccontextmanager
-    async def given(self, bus: Bus, team_of_db: dict[str, TeamId]) -> AsyncIterator[None]:
+    async def given(self, team_of_db: Mapping[str, TeamId]) -> AsyncIterator[None]:
         """Answer while the block runs; `team_of_db` names a team that uses each database."""
         async with AsyncExitStack() as stack:
             for db_id, team_id in team_of_db.items():
-                db = token(db_id)
-                for verb, answer in (("run", self._run), ("session", self._session)):
-                    subject = subjects.api("*", f"db.{db}.{verb}")
+                for verb, find in (("run", _run), ("session", _session)):
                     await stack.enter_async_context(
-                        answering(bus, subject, GROUP, self._for(team_id, answer))
+                        answering(
+                            self._bus,
+                            subjects.api("*", f"db.{token(db_id)}.{verb}"),
+                            self._answer(team_id, find),
+                            queue=QUEUE,
+                            at_once_max=self._at_once_max,
+                        )
                     )
             yield
 
-    def _for(self, team_id: TeamId, answer: _Answer) -> _Bound:
-        async def bound(subject: str, body: bytes) -> bytes:
+    def _answer(self, team_id: TeamId, find: _Find) -> Callable[[Question], Awaitable[Reply]]:
+        async def answer(question: Question) -> Reply:
             try:
                 store = await self._databases.of(team_id)
                 assert store is not None
-                return await answer(store, subject.split(".")[3], body)
+                found = await find(store, question)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise CannotAnswer(400, f"malformed query: {error}") from error
+                return Reply.error(400, f"malformed query: {error}")
             except (StoreUnavailable, StoreUnfit) as error:
-                raise CannotAnswer(503, str(error)) from error
+                return Reply.error(503, str(error))
+            body = b"" if found is None else msgspec.json.encode(found)
+            return Reply(*await self._bodies.fit(body, owner=QUEUE))
 
-        return bound
+        return answer
 
-    async def _run(self, store: SessionStore, tenant: str, body: bytes) -> bytes:
-        query = msgspec.json.decode(body, type=RunQuery)
-        found = await store.run(tenant, query.session_id, query.run_id)
-        return b"" if found is None else msgspec.json.encode(found)
 
-    async def _session(self, store: SessionStore, tenant: str, body: bytes) -> bytes:
-        query = msgspec.json.decode(body, type=SessionQuery)
-        found = await store.session(tenant, query.session_id, runs_max=SESSION_RUNS_MAX)
-        return b"" if found is None else msgspec.json.encode(found)
+async def _run(store: SessionStore, question: Question) -> Any:
+    query = msgspec.json.decode(question.data, type=RunQuery)
+    return await store.run(question.tenant, query.session_id, query.run_id)
+
+
+async def _session(store: SessionStore, question: Question) -> Any:
+    query = msgspec.json.decode(question.data, type=SessionQuery)
+    return await store.session(question.tenant, query.session_id, runs_max=SESSION_RUNS_MAX)

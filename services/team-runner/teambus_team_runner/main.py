@@ -85,7 +85,8 @@ async def run(settings: Settings, app: TeamBus) -> int:
         databases = await _databases(stack, settings, app)
         models = await stack.enter_async_context(Models(_model_limits(settings)))
         runner = _runner(Ground(settings, app, bus, pool, databases, models))
-        await stack.enter_async_context(Answers(databases).given(bus, _databases_of(app)))
+        answers = Answers(bus, Bodies(bus), databases, at_once_max=settings.answers_max)
+        await stack.enter_async_context(answers.given(_databases_of(app)))
         readiness.checks = {
             "bus": lambda: None if bus.connected else "not connected to the bus",
             "permissions": lambda: bus.violation,

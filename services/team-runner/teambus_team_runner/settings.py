@@ -24,6 +24,7 @@ class Settings:
     request_timeout_s: float = 2
     sessions_waiting_max: int = 32
     parked_max: int = 10_000
+    answers_max: int = 64
     session_look_s: float = 2
     orphan_after_s: float = 60
     store_retry_s: float = 5

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -172,4 +172,6 @@ async def _close(bus: Bus) -> None:
             await bus.barrier()
         except BusUnavailable as error:
             log.warning("closing without a last flush", error=str(error))
-    await bus.client.close()
+    with suppress(OSError):
+        # Closing while the connection is being restored raises what its dead socket does.
+        await bus.client.close()

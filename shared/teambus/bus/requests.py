@@ -11,7 +11,7 @@ from teambus.contracts import headers as names
 from teambus.contracts import subjects
 from teambus.contracts.ids import TeamId, Tenant, token
 from teambus.contracts.message import encode
-from teambus.contracts.run import RunRequest
+from teambus.contracts.run import RunRequest, request_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +25,17 @@ class Requests:
     async def submit(self, tenant: Tenant, team_id: TeamId, request: RunRequest) -> int:
         """Publish a run request and return its sequence. Doing it again starts nothing new.
 
+        Another request with the same run id is not the same message: its runner will refuse it.
+
         Raises `QuotaExceeded`, `StreamFull` or, the outcome unknown, `BusUnavailable`.
         """
-        data, headers = await self.bodies.fit(encode(request), owner=request.run_id)
+        data, headers = await self.bodies.fit(encode(request), owner=token(request.run_id))
         headers |= names.cloud_event(token(request.run_id), "run.requested.v1", self.source)
         headers[names.RUN_ID] = token(request.run_id)
         message = Publication(
             subjects.request(tenant, team_id),
             data,
-            f"{tenant}:{team_id}:{token(request.run_id)}",
+            f"{tenant}:{team_id}:{token(request.run_id)}:{request_digest(request)[:16]}",
             headers=headers,
         )
         return (await publish(self.bus, message)).seq

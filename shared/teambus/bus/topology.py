@@ -93,9 +93,7 @@ def _record_streams(settings: TopologySettings) -> list[dict[str, Any]]:
             republish={"src": f"{ROOT}.session.>", "dest": f"{ROOT}.open.>"},
             **small,
         ),
-        _stream(
-            settings, HOOKS, f"{ROOT}.hook.*.*.*", max_age=_ns(settings.retention_s), **small
-        ),
+        _stream(settings, HOOKS, f"{ROOT}.hook.*.*.*", max_age=_ns(settings.retention_s), **small),
         _stream(
             settings, DEAD, f"{ROOT}.dead.*.*.*.*", max_age=_ns(settings.dead_retention_s), **small
         ),

@@ -14,9 +14,18 @@ def configure_logging(service: str) -> None:
     """
     console = os.environ.get("TEAMBUS_LOG", "console" if sys.stderr.isatty() else "json")
     level = os.environ.get("TEAMBUS_LOG_LEVEL", "info").upper()
-    final: list[Any] = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    # Without the locals of each frame: they hold users' text and may hold keys.
+    frames = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    final: list[Any] = [
+        structlog.processors.ExceptionRenderer(frames),
+        structlog.processors.JSONRenderer(),
+    ]
     if console == "console":
-        final = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        final = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

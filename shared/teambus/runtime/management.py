@@ -48,10 +48,12 @@ async def management_port(readiness: Readiness, *, host: str, port: int) -> Asyn
         yield bound
 
 
-def report(**facts: object) -> None:
-    """Tell the supervisor something, if one listens on `TEAMBUS_STATUS_FD`."""
-    if descriptor := os.environ.get(STATUS_FD):
-        os.write(int(descriptor), json.dumps(facts).encode() + b"\n")
+def report(**facts: object) -> bool:
+    """Tell the supervisor something; False when none listens on `TEAMBUS_STATUS_FD`."""
+    if not (descriptor := os.environ.get(STATUS_FD)):
+        return False
+    os.write(int(descriptor), json.dumps(facts).encode() + b"\n")
+    return True
 
 
 def _reply(path: str, readiness: Readiness) -> bytes:

@@ -61,7 +61,7 @@ async def stop_when_closed(closed: asyncio.Event, stop: asyncio.Event) -> None:
 
 
 def refuse_to_start(error: Exception) -> NoReturn:
-    """Say what must be mended, to the operator and the supervisor; starting again is no use."""
-    report(error=str(error))
-    sys.stderr.write(f"{error}\n")
+    """Say what must be mended, to the supervisor or else the operator; again is no use."""
+    if not report(error=str(error)):
+        sys.stderr.write(f"{error}\n")
     sys.exit(WRONG_SETUP)
