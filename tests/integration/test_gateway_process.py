@@ -63,7 +63,7 @@ async def test_a_taken_port_is_told_and_ends_it_with_2(tmp_path: Path) -> None:
     process = Process("teambus_gateway", environment, tmp_path / "gateway.log")
     with listening, pytest.raises(AssertionError, match="ended with 2 before ready"):
         await process.start()
-    assert "Address already in use" in process.tail()
+    assert "Address already in use" in process.facts["error"]
     await process.close()
 
 
