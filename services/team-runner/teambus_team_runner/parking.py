@@ -79,8 +79,7 @@ class Parking:
         except asyncio.CancelledError:
             await handle.give_back()
             raise
-        except Exception as error:
-            # Whatever it is, the run must not stay in hand with nobody working on it.
+        except Exception as error:  # Else the run stayed in hand with nobody working on it.
             log.error("a waiting run was let go", run_id=handle.asked.run_id, exc_info=error)
         forget(handle)
 

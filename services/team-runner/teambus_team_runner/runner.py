@@ -51,9 +51,7 @@ class Runner:
         self._stop = stop
         async with self._hands:
             async with self._inbox:
-                while free := await self._free(stop):
-                    for delivery in await self._inbox.fetch(free, stop):
-                        await self._accept(delivery)
+                await self._pull(stop)
             log.info("draining", in_hand=self._hands.busy)
             assert self.parking is not None
             await self.parking.close()
@@ -67,6 +65,11 @@ class Runner:
         else:
             await handle.give_back()
             self._forget(handle)
+
+    async def _pull(self, stop: asyncio.Event) -> None:
+        while free := await self._free(stop):
+            for delivery in await self._inbox.fetch(free, stop):
+                await self._accept(delivery)
 
     async def _free(self, stop: asyncio.Event) -> int:
         if not self._hands.spare:
