@@ -14,11 +14,11 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from teambus.bus.errors import BusUnavailable
+from teambus.bus.replies import Replies
 
 log = structlog.get_logger(__name__)
 
 SERVER_FLOOR = (2, 11)
-UNANSWERED = (TimeoutError, nats.errors.NoRespondersError, nats.errors.OutboundBufferLimitError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Bus:
 
     client: Client
     settings: BusSettings
+    replies: Replies
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     reconnect_listeners: set[Callable[[], None]] = field(default_factory=set)
     violation: str | None = None
@@ -78,8 +79,8 @@ class Bus:
             return None
         wait_s = self.settings.request_timeout_s
         try:
-            return await self.client.request(subject, data, timeout=wait_s, headers=headers)
-        except UNANSWERED:
+            return await self.replies.ask(subject, data, headers, wait_s=wait_s)
+        except nats.errors.OutboundBufferLimitError:
             return None
         except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError) as error:
             raise BusUnavailable("the connection to the bus is closed") from error
@@ -97,10 +98,12 @@ class Bus:
 @asynccontextmanager
 async def connect(settings: BusSettings) -> AsyncIterator[Bus]:
     """Connect within `connect_timeout_s` or raise `BusUnavailable`; reconnect for ever after."""
-    bus = Bus(Client(), settings)
+    client = Client()
+    bus = Bus(client, settings, Replies(client))
     try:
         async with asyncio.timeout(settings.connect_timeout_s):
-            await bus.client.connect(**_options(bus))
+            await client.connect(**_options(bus))
+            await bus.replies.listen()
     except (TimeoutError, OSError, nats.errors.Error) as error:
         await bus.client.close()
         raise BusUnavailable(

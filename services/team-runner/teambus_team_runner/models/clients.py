@@ -73,6 +73,8 @@ class LeanClient(Client):
             connector=aiohttp.TCPConnector(
                 limit=limits.connections_max, keepalive_timeout=limits.keepalive_s
             ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
             headers={name: value for name, value in given.items() if isinstance(value, str)},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout_s),
             proxy=_proxy(sdk.base_url),
