@@ -38,7 +38,7 @@ HURRIED = {
 
 
 def works(*command: str) -> bool:
-    return shutil.which(command[0]) is not None and subprocess.run(command).returncode == 0
+    return shutil.which(command[0]) is not None and subprocess.call(command) == 0
 
 
 @contextmanager
