@@ -24,20 +24,21 @@ class JournaledSteps:
     """The steps of one attempt.
 
     A record is not awaited when it is made but before the next step, so that steps side by side,
-    and a final answer and the end, share one append.
+    and a final answer and the end, share one append. What is pinned goes with the first paid step:
+    until something is paid, a later attempt may as well begin anew.
     """
 
     def __init__(self, journal: Journal, past: Past, *, fresh_s: float) -> None:
         self._journal = journal
         self._past = past
         self._fresh_s = fresh_s
+        self._unwritten: RunPinned | None = None
 
     async def pin(self, make: Callable[[], Awaitable[RunPinned]]) -> RunPinned:
         if self._past.pinned is not None:
             return self._past.pinned
-        pinned = await make()
-        self._journal.add(pinned)
-        return pinned
+        self._unwritten = await make()
+        return self._unwritten
 
     async def model(
         self, path: str, digest: str, call: Callable[[BeforeTry], Awaitable[ModelAnswer]]
@@ -50,7 +51,7 @@ class JournaledSteps:
         await self._journal.settled()
         answer = await call(self.prove)
         made = ModelAnswered(path=path, digest=digest, answer=answer, at=time.time())
-        self._journal.add(made)
+        self._note(made)
         return made
 
     async def tool(
@@ -63,8 +64,14 @@ class JournaledSteps:
         await self.prove()
         result = await call()
         made = ToolReturned(path=path, digest=digest, result=result, at=time.time())
-        self._journal.add(made)
+        self._note(made)
         return made
+
+    def _note(self, record: ModelAnswered | ToolReturned) -> None:
+        if self._unwritten is not None:
+            self._journal.add(self._unwritten)
+            self._unwritten = None
+        self._journal.add(record)
 
     async def settled(self) -> None:
         await self._journal.settled()
