@@ -2,13 +2,16 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from teambus.bus import journal as journal_module
 from teambus.bus import topology
 from teambus.bus.bodies import Bodies
 from teambus.bus.errors import BusUnavailable
 from teambus.bus.journal import Fenced, read_entries, read_tail
+from teambus.bus.publish import Ack, publish
 from teambus.bus.pull import Inbox
 from teambus.bus.reads import call
 from teambus.contracts import subjects
@@ -117,15 +120,23 @@ async def test_an_append_whose_answer_was_lost_is_its_own_and_not_a_loss(tmp_pat
         assert paths(await records(place)) == ["one", "two", "three"]
 
 
-async def test_a_hold_is_proven_while_an_append_waits_for_its_answer(tmp_path: Path) -> None:
-    async with here(tmp_path) as place, place.linked() as (link, bus):
-        journal = await journal_of(bus, "r")
-        link.deaf = True
+async def test_a_hold_is_proven_while_an_append_waits_for_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = asyncio.Event()
+
+    async def publish_and_hear_late(*what: Any, **how: Any) -> Ack:
+        ack = await publish(*what, **how)
+        await heard.wait()
+        return ack
+
+    monkeypatch.setattr(journal_module, "publish", publish_and_hear_late)
+    async with here(tmp_path) as place:
+        journal = await journal_of(place.bus, "r")
         journal.add(step("one"))
         await until(lambda: entries(place))
-        proving = asyncio.create_task(journal.prove(0))
-        link.mend()
-        await proving
+        await journal.prove(0)
+        heard.set()
         await journal.settled()
 
 

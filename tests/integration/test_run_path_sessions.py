@@ -180,6 +180,7 @@ async def test_a_waiting_run_that_ends_otherwise_leaves_the_line(runs: Runs) -> 
         await runs.model.release("line")
         await runs.end("w-2")
         await runs.drained()
+    assert await runs.events.completed("default", DESK, "w-1") is None
     assert await runs.is_free("s-leave")
 
 
