@@ -39,6 +39,7 @@ HURRIED = {
     "HOOK_RUNNER_RECORD_RETRY_S": "0.2",
     "HOOK_RUNNER_SESSION_TIMEOUT_S": "1",
     "TEAMBUS_LOG": "json",
+    "PYTHONUNBUFFERED": "",
 }
 TENANT = "default"
 

@@ -44,8 +44,12 @@ async def odd(run_output):
         here.joinpath("child").write_text(str(child.pid))
         os._exit(1)
     if act == "fork":
+        read, write = os.pipe()
         if os.fork() == 0:
-            time.sleep(60)
+            os.setsid()
+            os.write(write, b".")
+            time.sleep(8)
+        os.read(read, 1)
         os._exit(1)
     if act == "wait":
         await asyncio.sleep(60)
@@ -108,8 +112,11 @@ async def test_what_a_hook_started_goes_with_its_process(folder: Path) -> None:
 
 
 async def test_a_process_that_forked_is_seen_to_end(folder: Path) -> None:
-    async with kept(folder) as keeper, asyncio.timeout(10):
-        answer = await keeper.call(asked("fork"), suspect=False)
+    """What it forked left its session, and holds the pipe on which it answers."""
+    async with kept(folder) as keeper:
+        await keeper.call(asked("nothing"), suspect=False)
+        async with asyncio.timeout(5):
+            answer = await keeper.call(asked("fork"), suspect=False)
     assert isinstance(answer, Raised)
     assert answer.code == "crashed"
 

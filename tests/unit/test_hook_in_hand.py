@@ -30,7 +30,7 @@ class FakeDelivery:
     async def ack(self) -> None:
         self.said.append("ack")
 
-    async def nak(self, _: float) -> None:
+    async def nak(self, _: float = 0) -> None:
         self.said.append("nak")
 
 
