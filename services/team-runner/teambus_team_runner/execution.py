@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import structlog
 
 from teambus.app.teams import Team
@@ -36,6 +37,10 @@ from teambus_team_runner.steps import JournaledSteps
 
 log = structlog.get_logger(__name__)
 
+MIB = 1024 * 1024
+OUTPUT_TOO_LARGE = "output_too_large"
+SHARED_BYTES_MAX = MIB
+"""An end larger than this shares no journal entry with the answers before it."""
 INJECTED_STATE = ("current_user_id", "current_session_id", "current_run_id")
 
 
@@ -51,7 +56,8 @@ class Deferred(Exception):
 @dataclass(frozen=True, slots=True)
 class ExecutionLimits:
     """`attempts_max` counts deaths without progress; `fresh_s` is how old a proof of holding the
-    run may be before a paid step.
+    run may be before a paid step; `output_bytes_max` leaves room for what is said of an output
+    in the largest body the bus carries.
     """
 
     fresh_s: float
@@ -59,6 +65,7 @@ class ExecutionLimits:
     run_timeout_s: float = 3600
     store_retry_s: float = 5
     store_give_up_s: float = 300
+    output_bytes_max: int = 63 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +81,13 @@ class Execution:
     async def end_of(self, asked: Asked, journal: Journal, past: Past, fence: int) -> RunEnded:
         """Carry the run to its end and make that durable. Raises `Deferred` and `Fenced`."""
         finished, stored = await self._finish(asked, journal, past)
-        ended = RunEnded(
-            completed=_completed(asked, finished, stored=stored),
-            fence=fence,
-            session_state=_kept(finished.output.session_state),
-        )
+        ended = _ended(asked, finished, stored=stored, fence=fence)
+        if (size := len(msgspec.json.encode(ended))) > SHARED_BYTES_MAX:
+            # What was paid for is made durable by itself, for the end may take all the room.
+            await journal.settled()
+        if size > self.limits.output_bytes_max:
+            failed = _too_large(asked, size, self.limits.output_bytes_max)
+            ended = _ended(asked, failed, stored=stored, fence=fence)
         await journal.append(ended)
         return ended
 
@@ -169,6 +178,14 @@ def _kept(state: dict[str, Any] | None) -> dict[str, Any] | None:
     return {key: value for key, value in state.items() if key not in INJECTED_STATE}
 
 
+def _ended(asked: Asked, finished: Finished, *, stored: bool, fence: int) -> RunEnded:
+    return RunEnded(
+        completed=_completed(asked, finished, stored=stored),
+        fence=fence,
+        session_state=_kept(finished.output.session_state),
+    )
+
+
 def _completed(asked: Asked, finished: Finished, *, stored: bool) -> RunCompleted:
     return RunCompleted(
         event_id=completed_event_id(asked.tenant, asked.team_id, asked.run_id),
@@ -182,6 +199,15 @@ def _completed(asked: Asked, finished: Finished, *, stored: bool) -> RunComplete
         code=finished.code,
         stored=stored,
     )
+
+
+def _too_large(asked: Asked, size: int, bytes_max: int) -> Finished:
+    log.error("the output is too large to be carried", bytes=size, bytes_max=bytes_max)
+    detail = (
+        f"the run was answered, but its output with all transcripts has {size} bytes, more than"
+        f" {bytes_max}; ask with a shorter message, of fewer members, or with smaller tool results"
+    )
+    return _failed(asked, OUTPUT_TOO_LARGE, detail)
 
 
 def _failed(asked: Asked, code: str, detail: str) -> Finished:

@@ -167,6 +167,7 @@ def _execution(ground: Ground) -> Execution:
             fresh_s=ground.pool.ack_wait_s / 2,
             attempts_max=settings.attempts_max,
             run_timeout_s=settings.run_timeout_s,
+            output_bytes_max=settings.output_bytes_max,
             store_retry_s=settings.store_retry_s,
             store_give_up_s=settings.store_give_up_s,
         ),

@@ -20,6 +20,7 @@ class Settings:
     drain_s: float = 30
     attempts_max: int = 5
     run_timeout_s: float = 3600
+    output_bytes_max: int = 63 * 1024 * 1024
     publish_patience_s: float = 20
     request_timeout_s: float = 2
     sessions_waiting_max: int = 32
