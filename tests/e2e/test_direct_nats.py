@@ -25,12 +25,13 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture(params=["nats-py", "node"])
-def client(request: pytest.FixtureRequest) -> list[str]:
+def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The command of a client."""
     if request.param == "nats-py":
         return [sys.executable, "-I", str(CLIENTS / "direct.py")]
-    assert request.config.cache is not None
-    return ["node", str(installed(CLIENTS, request.config.cache) / "direct.mjs")]
+    cache = getattr(request.config, "cache", None)
+    kept = cache.mkdir("node") if cache else tmp_path_factory.mktemp("node")
+    return ["node", str(installed(CLIENTS, kept) / "direct.mjs")]
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ NODE_MAJOR_MIN = 20
 INSTALL_S = 120
 
 
-def installed(clients: Path, cache: pytest.Cache) -> Path:
-    """A folder with a copy of `clients` and its packages beside it, kept from run to run.
+def installed(clients: Path, kept: Path) -> Path:
+    """A folder in `kept` with a copy of `clients` and its packages beside it.
 
     Skips where Node, npm or their registry are missing.
     """
     npm = _npm()
     lock = (clients / "package-lock.json").read_bytes()
-    folder = cache.mkdir(f"node-{hashlib.sha256(lock).hexdigest()[:16]}")
+    folder = kept / hashlib.sha256(lock).hexdigest()[:16]
     shutil.copytree(clients, folder, dirs_exist_ok=True)
     if not (folder / "node_modules" / ".package-lock.json").exists():
         _install(npm, folder)

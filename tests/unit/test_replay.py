@@ -55,7 +55,8 @@ def test_the_first_pin_stands() -> None:
 
 def test_the_run_belongs_to_the_first_attempt_and_is_held_by_the_latest() -> None:
     found = past(attempt(7), attempt(9))
-    assert found.first is not None and found.latest is not None
+    assert found.first is not None
+    assert found.latest is not None
     assert (found.first.request_seq, found.latest.request_seq) == (7, 9)
 
 

@@ -32,7 +32,8 @@ def test_the_holder_opens_again_with_a_higher_fence_even_if_older_requests_wait(
 
 def test_another_run_waits_in_line_and_a_second_look_changes_nothing() -> None:
     verdict = decide(held(A), B, waiting_max=2)
-    assert isinstance(verdict, Busy) and verdict.record is not None
+    assert isinstance(verdict, Busy)
+    assert verdict.record is not None
     assert verdict.record.waiting == [B]
     assert decide(verdict.record, B, waiting_max=2) == Busy(None)
 
@@ -54,7 +55,8 @@ def test_a_full_line_keeps_the_oldest_requests() -> None:
     full = held(claim("x", 0), B, C)
     assert decide(full, claim("d", 4), waiting_max=2) == Busy(None)
     verdict = decide(full, A, waiting_max=2)
-    assert isinstance(verdict, Busy) and verdict.record is not None
+    assert isinstance(verdict, Busy)
+    assert verdict.record is not None
     assert verdict.record.waiting == [A, B]
 
 

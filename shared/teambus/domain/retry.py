@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 JITTER = 0.25
-"""The share of a wait that chance may take off, so that what failed together does not return together."""
+"""The share of a wait that chance may take off: what failed together must not return together."""
 
 
 @dataclass(frozen=True, slots=True)
