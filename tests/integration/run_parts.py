@@ -113,9 +113,9 @@ class FaultyLine(Line):
 
     faults: Faults
 
-    async def close(self, asked: Any) -> None:
+    async def close(self, asked: Any, seen: Any = None) -> None:
         self.faults.at("before the close")
-        await super().close(asked)
+        await super().close(asked, seen)
         self.faults.at("before the ack")
 
 
@@ -128,6 +128,7 @@ class Runs:
     bus: Bus
     app: TeamBus
     events: Events
+    ack_wait_s: float = ACK_WAIT_S
 
     @asynccontextmanager
     async def runner(self, faults: Faults | None = None, **changes: Any) -> AsyncIterator[Any]:
@@ -142,7 +143,7 @@ class Runs:
             faults = faults or Faults()
             databases = FaultyDatabases(teams, stores, faults)
             models = await stack.enter_async_context(Models(composition._model_limits(settings)))
-            pool = Consumer(topology.REQUESTS, topology.pool_name(self.app.id), ACK_WAIT_S)
+            pool = Consumer(topology.REQUESTS, topology.pool_name(self.app.id), self.ack_wait_s)
             runner = composition._runner(
                 composition.Ground(settings, self.app, bus, pool, databases, models)
             )
@@ -269,12 +270,13 @@ def app_in(folder: Path, model: ModelServer) -> TeamBus:
 
 
 @asynccontextmanager
-async def runs_in(folder: Path) -> AsyncIterator[Runs]:
+async def runs_in(folder: Path, *, ack_wait_s: float = ACK_WAIT_S) -> AsyncIterator[Runs]:
     async with NatsServer(folder / "nats") as nats, ModelServer() as model:
         async with connect(bus_settings(nats.url)) as bus:
             app = app_in(folder, model)
-            await provision(bus, describe(app), topology.TopologySettings(ack_wait_s=ACK_WAIT_S))
-            yield Runs(nats, model, bus, app, Events(bus, Bodies(bus), source="test"))
+            await provision(bus, describe(app), topology.TopologySettings(ack_wait_s=ack_wait_s))
+            events = Events(bus, Bodies(bus), source="test")
+            yield Runs(nats, model, bus, app, events, ack_wait_s)
 
 
 async def until(ask: Any, wait_s: float, otherwise: str) -> Any:

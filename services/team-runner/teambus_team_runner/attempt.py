@@ -165,11 +165,12 @@ class Attempts:
         opening = asyncio.create_task(self.line.open(handle.asked, found.session))
         try:
             await journal.append(self._started(handle.asked))
-            record = await opening
-            if record is None:
+            opened = handle.opened = await opening
+            if opened is None:
                 await journal.append(AttemptReleased(reason="the session is busy"))
                 return Outcome.PARKED
-            ended = await self.execution.end_of(handle.asked, journal, found.past, record.fence)
+            fence = opened.record.fence
+            ended = await self.execution.end_of(handle.asked, journal, found.past, fence)
         except Deferred as deferred:
             await journal.append(AttemptReleased(reason=deferred.reason))
             await handle.give_back(delay_s=deferred.delay_s)

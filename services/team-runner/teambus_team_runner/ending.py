@@ -86,7 +86,7 @@ class Endings:
 
     async def leave(self, handle: Handle) -> None:
         """Close the session, then acknowledge: a session left open would wait for nobody."""
-        await self.line.close(handle.asked)
+        await self.line.close(handle.asked, handle.opened)
         await handle.done()
 
     async def _bury(self, completed: RunCompleted, reason: str) -> None:

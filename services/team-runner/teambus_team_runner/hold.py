@@ -11,6 +11,7 @@ import structlog
 from teambus.bus.errors import BusError
 from teambus.bus.journal import Fenced, Journal
 from teambus.bus.pull import Delivery
+from teambus.bus.sessions import Seen
 from teambus_team_runner.asked import Asked
 
 log = structlog.get_logger(__name__)
@@ -31,6 +32,7 @@ class Handle:
     def __init__(self, delivery: Delivery, asked: Asked, *, ack_wait_s: float) -> None:
         self.asked = asked
         self.ack_wait_s = ack_wait_s
+        self.opened: Seen | None = None
         self._delivery = delivery
         self._touched_at = delivery.arrived_at
         self._dropped = False

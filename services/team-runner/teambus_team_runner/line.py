@@ -45,8 +45,8 @@ class Line:
         )
         self._missing_since: dict[tuple[Tenant, str], float] = {}
 
-    async def open(self, asked: Asked, seen: Seen | None = None) -> SessionRecord | None:
-        """The record with this run as holder, or None: then the run waits in line.
+    async def open(self, asked: Asked, seen: Seen | None = None) -> Seen | None:
+        """The record as written, with this run as holder, or None: then the run waits in line.
 
         Opening again as the holder is a new opening with a higher fence.
         """
@@ -56,18 +56,22 @@ class Line:
                 verdict = session_order.decide(
                     seen.record, asked.claim, waiting_max=self._waiting_max
                 )
-                if await self._write(seen, verdict):
-                    return verdict.record if isinstance(verdict, Opened) else None
+                if written := await self._write(seen, verdict):
+                    return written if isinstance(verdict, Opened) else None
                 seen = None
 
-    async def close(self, asked: Asked) -> None:
-        """Leave the session, from whatever place in it. Harmless when repeated."""
+    async def close(self, asked: Asked, seen: Seen | None = None) -> None:
+        """Leave the session, from whatever place in it. Harmless when repeated.
+
+        `seen`, what was written at the opening, mostly still stands and saves a read.
+        """
         async with self._turn(asked):
             while True:
-                seen = await self._sessions.read(asked.tenant, asked.session_id)
+                seen = seen or await self._sessions.read(asked.tenant, asked.session_id)
                 record = session_order.close(seen.record, asked.run_id)
                 if record is None or await self._sessions.replace(seen, record):
                     return
+                seen = None
 
     async def leave_line(self, asked: Asked) -> None:
         """Stop waiting, without touching a run of the same id that holds the session."""
@@ -123,9 +127,9 @@ class Line:
         await self._events.complete(end)
         return True
 
-    async def _write(self, seen: Seen, verdict: Opened | Busy) -> bool:
+    async def _write(self, seen: Seen, verdict: Opened | Busy) -> Seen | None:
         if verdict.record is None:
-            return True
+            return seen
         return await self._sessions.replace(seen, verdict.record)
 
     def _turn(self, asked: Asked) -> asyncio.Lock:

@@ -33,13 +33,14 @@ class Sessions:
             return Seen(SessionRecord(tenant=tenant, session_id=session_id), 0)
         return Seen(decode(SessionRecord, stored.data), stored.seq)
 
-    async def replace(self, seen: Seen, record: SessionRecord) -> bool:
-        """Write `record` if nobody wrote since `seen`; False means read again and decide anew."""
+    async def replace(self, seen: Seen, record: SessionRecord) -> Seen | None:
+        """Write `record` if nobody wrote since `seen`; None means read again and decide anew."""
         subject = subjects.session(record.tenant, record.session_id)
         nonce = new_id()
         try:
-            await publish(self.bus, Publication(subject, encode(record), nonce, after=seen.seq))
+            message = Publication(subject, encode(record), nonce, after=seen.seq)
+            return Seen(record, (await publish(self.bus, message)).seq)
         except WrongLastSequence:
             tail = await reads.last(self.bus, SESSIONS, subject)
-            return tail is not None and tail.headers.get("Nats-Msg-Id") == nonce
-        return True
+            mine = tail is not None and tail.headers.get("Nats-Msg-Id") == nonce
+            return Seen(record, tail.seq) if tail is not None and mine else None
