@@ -66,6 +66,7 @@ class Hands:
         After `wait_s` it runs beside what is still in the other hands.
         """
         self._solitary += 1
+        self._tell_change()
         try:
             async with self._solitude:
                 await self._until_alone(wait_s)

@@ -1,0 +1,174 @@
+"""Hands: never more than there are, in the order they were asked for, and sometimes all for one."""
+
+import asyncio
+
+import pytest
+
+from teambus.runtime.hands import Hands
+
+NEVER = asyncio.Event
+
+
+class Work:
+    """Work that takes until it is told to end."""
+
+    def __init__(self) -> None:
+        self.end = asyncio.Event()
+        self.cancelled = False
+
+    async def __call__(self) -> None:
+        try:
+            await self.end.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+
+async def settle() -> None:
+    """Let everything that can go on go on."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def claim(hands: Hands, work: Work, stop: asyncio.Event) -> bool:
+    claimed = await hands.claim(stop)
+    if claimed:
+        hands.take(work())
+    return claimed
+
+
+def busy_hands(count: int) -> tuple[Hands, list[Work]]:
+    hands, works = Hands(count, patience_s=5), [Work() for _ in range(count)]
+    for work in works:
+        hands.take(work())
+    return hands, works
+
+
+async def test_free_waits_for_a_hand() -> None:
+    hands, works = busy_hands(2)
+    waiting = asyncio.create_task(hands.free(NEVER()))
+    await settle()
+    assert not waiting.done()
+    works[0].end.set()
+    assert await waiting == 1
+    works[1].end.set()
+
+
+async def test_claims_together_take_no_more_than_the_hands() -> None:
+    hands, works = busy_hands(2)
+    claimers = [Work() for _ in range(6)]
+    claims = [asyncio.create_task(claim(hands, work, NEVER())) for work in claimers]
+    await settle()
+    for work in (*works, *claimers):
+        work.end.set()
+        await settle()
+        assert hands.busy <= 2
+    assert all(await asyncio.gather(*claims))
+    assert hands.busy == 0
+
+
+async def test_claims_are_served_in_order_and_before_new_work() -> None:
+    hands, works = busy_hands(1)
+    claimers = [Work(), Work()]
+    new_work = asyncio.create_task(hands.free(NEVER()))
+    claims = [asyncio.create_task(claim(hands, work, NEVER())) for work in claimers]
+    await settle()
+    works[0].end.set()
+    await settle()
+    assert [one.done() for one in (*claims, new_work)] == [True, False, False]
+    claimers[0].end.set()
+    await settle()
+    assert [one.done() for one in (*claims, new_work)] == [True, True, False]
+    claimers[1].end.set()
+    assert await new_work == 1
+
+
+async def test_a_claim_given_up_leaves_its_place_to_the_next() -> None:
+    hands, works = busy_hands(1)
+    first = asyncio.create_task(hands.claim(NEVER()))
+    second = asyncio.create_task(hands.claim(NEVER()))
+    await settle()
+    first.cancel()
+    await settle()
+    works[0].end.set()
+    assert await second
+
+
+async def test_told_to_stop_nobody_gets_a_hand() -> None:
+    hands, works = busy_hands(1)
+    stop = asyncio.Event()
+    waits = [asyncio.create_task(hands.free(stop)), asyncio.create_task(hands.claim(stop))]
+    await settle()
+    stop.set()
+    assert await asyncio.gather(*waits) == [0, False]
+    works[0].end.set()
+
+
+async def test_work_that_wants_to_be_alone_waits_for_the_others_and_keeps_them_out() -> None:
+    hands, works = busy_hands(2)
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def alone() -> None:
+        async with hands.alone(wait_s=10):
+            entered.set()
+            await leave.wait()
+
+    works[0].end.set()
+    await settle()
+    hands.take(alone())
+    await settle()
+    assert not entered.is_set()
+    assert hands.spare == 0
+    works[1].end.set()
+    await settle()
+    assert entered.is_set()
+    claiming = asyncio.create_task(hands.claim(NEVER()))
+    await settle()
+    assert not claiming.done()
+    leave.set()
+    assert await claiming
+
+
+async def test_two_that_want_to_be_alone_take_turns() -> None:
+    hands = Hands(4, patience_s=5)
+    inside = most = 0
+
+    async def alone() -> None:
+        nonlocal inside, most
+        async with hands.alone(wait_s=10):
+            inside += 1
+            most = max(most, inside)
+            await settle()
+            inside -= 1
+
+    for _ in range(3):
+        hands.take(alone())
+    async with hands:
+        pass
+    assert (most, hands.busy) == (1, 0)
+
+
+async def test_waiting_to_be_alone_has_a_limit() -> None:
+    hands, works = busy_hands(1)
+    async with hands.alone(wait_s=0.01):
+        assert hands.busy == 1
+    works[0].end.set()
+
+
+async def test_leaving_waits_and_then_lets_go() -> None:
+    patient, impatient = Work(), Work()
+    async with Hands(2, patience_s=0.05) as hands:
+        hands.take(patient())
+        hands.take(impatient())
+        patient.end.set()
+    assert (patient.cancelled, impatient.cancelled) == (False, True)
+
+
+async def test_work_that_fails_frees_its_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    async def fail() -> None:
+        raise ValueError("no")
+
+    hands = Hands(1, patience_s=1)
+    hands.take(fail())
+    assert await hands.free(NEVER()) == 1
+    assert "could not settle" in "".join(capsys.readouterr())
