@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from teambus.bus.connection import Bus
-from teambus.bus.errors import BusError
+from teambus.bus.errors import BusError, BusUnavailable
 from teambus.bus.provision import verify_consumer
 from teambus.bus.pull import Delivery, Inbox
 from teambus.bus.topology import EVENTS, hook_consumer_name
@@ -50,7 +50,7 @@ class Worker:
         async with Inbox(self.bus, EVENTS, hook_consumer_name(self.hook)) as inbox:
             self.pulling.set()
             while self.keeper.is_ready and (free := await hands.free(stop)):
-                for delivery in await inbox.fetch(free, stop):
+                for delivery in await _fetched(inbox, free, stop):
                     await self._take(delivery, in_hand, hands, stop)
 
     async def _take(
@@ -93,6 +93,15 @@ class Worker:
             return None
         self.reason = None
         return ack_wait_s
+
+
+async def _fetched(inbox: Inbox, free: int, stop: asyncio.Event) -> list[Delivery]:
+    try:
+        return await inbox.fetch(free, stop)
+    except BusUnavailable:
+        # Closed for good, which stops the whole service; it must not stop in disorder before.
+        await stop.wait()
+        return []
 
 
 async def _either(stop: asyncio.Event, wait_s: float) -> None:
