@@ -115,7 +115,13 @@ async def test_work_is_pulled_again_after_a_crash_of_the_server(tmp_path: Path) 
 async def test_a_pull_is_asked_again_as_soon_as_the_connection_is_back(tmp_path: Path) -> None:
     async with here(tmp_path) as place:
         async with inbox(place.bus, heartbeat_s=20, expires_s=60) as pulling:
-            pulled = asyncio.create_task(pulling.fetch(1, NEVER()))
+            async with asks(place) as seen:
+                pulled = asyncio.create_task(pulling.fetch(1, NEVER()))
+
+                async def asked() -> bool:
+                    return bool(seen)
+
+                await until(asked)
             await place.nats.kill()
             await disconnected(place.bus)
             await place.nats.start()
@@ -182,7 +188,7 @@ async def test_nothing_is_said_about_a_message_without_a_connection(tmp_path: Pa
         async with inbox(bus) as pulling:
             await place.submit(1)
             (delivery,) = await fetch(pulling, 1, within_s=5)
-        await place.nats.kill()
+        await place.nats.stop()
         await disconnected(bus)
         await delivery.ack()
         await place.nats.start()

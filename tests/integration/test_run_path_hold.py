@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
+from teambus.bus import journal as journal_module
 from teambus.bus.journal import Fenced
+from teambus.bus.publish import Ack, publish
 from teambus.bus.pull import Delivery
 from teambus.contracts.journal import ModelAnswer, ToolResult
 from teambus.contracts.run import RunRequest
@@ -171,8 +173,16 @@ async def test_no_paid_step_is_made_for_a_run_that_was_lost(tmp_path: Path) -> N
         assert paid == ["model", "tool"]
 
 
-async def test_a_step_waits_until_the_one_before_it_is_durable(tmp_path: Path) -> None:
+async def test_a_step_waits_until_the_one_before_it_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     durable: list[int] = []
+
+    async def publish_late(*what: Any, **how: Any) -> Ack:
+        await asyncio.sleep(0.1)
+        return await publish(*what, **how)
+
+    monkeypatch.setattr(journal_module, "publish", publish_late)
 
     async with here(tmp_path) as place:
         journal = await journal_of(place.bus, "r")
