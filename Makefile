@@ -26,8 +26,8 @@ demo: setup ## run the whole system once: a reply, then its background hook
 run: setup ## serve the sample app on port 7777 (a scripted model answers unless OPENAI_API_KEY is set)
 	@$(RUN) teambus run
 
-test: lint ## check everything: lint, then all tests (PYTEST_ARGS="-k name")
-	@$(RUN) pytest $(PYTEST_ARGS)
+test: lint ## check everything: lint, then all tests, two at a time (PYTEST_ARGS="-k name")
+	@$(RUN) pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: lint ## check what is quick to check: lint, unit and contract tests
 	@$(RUN) pytest $(FAST_TESTS) $(PYTEST_ARGS)
