@@ -63,12 +63,12 @@ async def test_a_death_after_the_end_is_made_good_without_the_engine(
 
 async def test_a_run_that_died_at_every_place_still_ends_once(runs: Runs) -> None:
     places = ["before the row", "before the event", "before the close", "before the ack"]
-    faults = Faults([*places, *places])
+    faults = Faults(places.copy())
     async with runs.runner(faults):
         await runs.submit("unlucky", session_id="s-unlucky")
         end = await runs.end("unlucky", wait_s=30)
         await runs.drained()
-    assert len(faults.met) == len(places) * 2
+    assert sorted(faults.met) == sorted(places)
     assert end.output.status == "COMPLETED"
     assert len(await runs.model.calls()) == CALLS_OF_A_RUN
 
