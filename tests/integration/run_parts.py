@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 
 from teambus import Agent, AsyncSqliteDb, OpenAIChat, Team, TeamBus
 from teambus.app.describe import describe
@@ -272,11 +273,15 @@ def app_in(folder: Path, model: ModelServer) -> TeamBus:
 @asynccontextmanager
 async def runs_in(folder: Path, *, ack_wait_s: float = ACK_WAIT_S) -> AsyncIterator[Runs]:
     async with NatsServer(folder / "nats") as nats, ModelServer() as model:
+        _log_plainly()
         async with connect(bus_settings(nats.url)) as bus:
             app = app_in(folder, model)
             await provision(bus, describe(app), topology.TopologySettings(ack_wait_s=ack_wait_s))
             events = Events(bus, Bodies(bus), source="test")
-            yield Runs(nats, model, bus, app, events, ack_wait_s)
+            try:
+                yield Runs(nats, model, bus, app, events, ack_wait_s)
+            finally:
+                structlog.reset_defaults()
 
 
 async def until(ask: Any, wait_s: float, otherwise: str) -> Any:
@@ -285,6 +290,12 @@ async def until(ask: Any, wait_s: float, otherwise: str) -> Any:
         assert time.monotonic() < deadline, otherwise
         await asyncio.sleep(0.01)
     return answer
+
+
+def _log_plainly() -> None:
+    """The default's pretty tracebacks take seconds, in which no heartbeat is sent."""
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 
 
 def _arm(runner: Any, faults: Faults) -> None:

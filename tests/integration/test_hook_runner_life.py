@@ -17,6 +17,7 @@ from teambus.bus.connection import Bus, BusSettings, connect
 from teambus.bus.pull import Inbox
 from teambus.bus.topology import EVENTS, hook_consumer_name
 from teambus.contracts.hook import DeadLetter, HookFailure, HookOutcome, delivery_id
+from teambus.runtime.service import BUS_LOST
 from teambus.runtime.settings import read_settings
 from teambus_hook_runner import main
 from teambus_hook_runner.settings import Settings
@@ -160,7 +161,7 @@ async def test_a_bus_connection_that_is_closed_for_good_ends_the_hook_runner(
     [began] = await on.told(1, hook="first")
     await opened[0].client.close()
     async with asyncio.timeout(1.5):
-        assert await running == main.BUS_LOST
+        assert await running == BUS_LOST
     assert not is_alive(began["pid"])
     assert on.story("ended", hook="first") == []
 

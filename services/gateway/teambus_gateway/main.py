@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-import sys
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
 
 import msgspec
 import structlog
@@ -15,10 +16,10 @@ from teambus.bus.errors import BusError
 from teambus.runtime.logging import configure_logging
 from teambus.runtime.management import Readiness, management_port, report
 from teambus.runtime.memory import settle_memory
+from teambus.runtime.service import BUS_LOST, run_service
 from teambus.runtime.settings import SettingsError, read_settings
 from teambus.runtime.stopping import (
     exit_with_parent,
-    refuse_to_start,
     stop_on_signals,
     stop_when_closed,
 )
@@ -28,28 +29,16 @@ from teambus_gateway.routes import Parts
 from teambus_gateway.serving import PortTaken, bind, serve
 from teambus_gateway.settings import GatewaySettings
 
-if sys.platform == "win32":
-    from asyncio import new_event_loop
-else:
-    from uvloop import new_event_loop
-
 log = structlog.get_logger(__name__)
-
-BUS_LOST = 1
 
 
 def main() -> None:
-    """Run until told to stop. Exits with 2 for wrong settings, 1 when the bus cannot be had."""
-    configure_logging("gateway")
-    try:
-        settings = read_settings(GatewaySettings, "GATEWAY", os.environ)
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            sys.exit(runner.run(run(settings)))
-    except (SettingsError, PortTaken) as error:
-        refuse_to_start(error)
-    except BusError as error:
-        log.error("the bus is not usable", why=str(error))
-        sys.exit(BUS_LOST)
+    """Run until told to stop."""
+
+    def start() -> Coroutine[Any, Any, int]:
+        return run(read_settings(GatewaySettings, "GATEWAY", os.environ))
+
+    run_service("gateway", start, refusals=(PortTaken,))
 
 
 async def run(settings: GatewaySettings) -> int:

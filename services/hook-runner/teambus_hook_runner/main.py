@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,16 +11,14 @@ import structlog
 
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus, connect
-from teambus.bus.errors import BusError
 from teambus.bus.events import Events
 from teambus.contracts.catalogue import AppDescription, HookDescription
-from teambus.runtime.logging import configure_logging
 from teambus.runtime.management import Readiness, management_port, report
 from teambus.runtime.memory import settle_memory
-from teambus.runtime.settings import SettingsError, read_settings
+from teambus.runtime.service import BUS_LOST, run_service
+from teambus.runtime.settings import read_settings
 from teambus.runtime.stopping import (
     exit_with_parent,
-    refuse_to_start,
     stop_on_signals,
     stop_when_closed,
 )
@@ -34,29 +31,17 @@ from teambus_hook_runner.settings import Settings
 from teambus_hook_runner.spawning import Load
 from teambus_hook_runner.worker import Worker
 
-if sys.platform == "win32":
-    from asyncio import new_event_loop
-else:
-    from uvloop import new_event_loop
-
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-BUS_LOST = 1
-
 
 def main() -> None:
-    """Run until told to stop. Exit status 2: settings or app are wrong; 1: the bus is lost."""
-    configure_logging("hook-runner")
-    try:
-        settings = read_settings(Settings, "HOOK_RUNNER", os.environ)
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            sys.exit(runner.run(run(settings)))
-    except (SettingsError, Unavailable) as error:
-        refuse_to_start(error)
-    except BusError as error:
-        log.error("the bus is not usable", reason=str(error))
-        sys.exit(BUS_LOST)
+    """Run until told to stop."""
+
+    def start() -> Coroutine[Any, Any, int]:
+        return run(read_settings(Settings, "HOOK_RUNNER", os.environ))
+
+    run_service("hook-runner", start, refusals=(Unavailable,))
 
 
 async def run(settings: Settings) -> int:

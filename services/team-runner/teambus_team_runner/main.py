@@ -3,19 +3,18 @@
 import asyncio
 import os
 import socket
-import sys
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
-import uvloop
 
 from teambus.app.teambus import TeamBus
 from teambus.app.teams import walk
 from teambus.bus import topology
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus, BusSettings, connect
-from teambus.bus.errors import BusError
 from teambus.bus.events import Events
 from teambus.bus.provision import Consumer, provisioned
 from teambus.bus.pull import Inbox
@@ -25,13 +24,12 @@ from teambus.bus.signals import Signals
 from teambus.contracts.ids import TeamId
 from teambus.runtime.hands import Hands
 from teambus.runtime.loading import LoadError, load_app
-from teambus.runtime.logging import configure_logging
 from teambus.runtime.management import Readiness, management_port, report
 from teambus.runtime.memory import settle_memory
-from teambus.runtime.settings import SettingsError, read_settings
+from teambus.runtime.service import BUS_LOST, run_service
+from teambus.runtime.settings import read_settings
 from teambus.runtime.stopping import (
     exit_with_parent,
-    refuse_to_start,
     stop_on_signals,
     stop_when_closed,
 )
@@ -51,22 +49,15 @@ from teambus_team_runner.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-BUS_LOST = 1
-
 
 def main() -> None:
-    """Run until told to stop. Exit status 2: settings or app are wrong; 1: the bus is lost."""
-    configure_logging("team-runner")
-    try:
+    """Run until told to stop."""
+
+    def start() -> Coroutine[Any, Any, int]:
         settings = read_settings(Settings, "TEAM_RUNNER", os.environ)
-        app = load_app(settings.app, settings.app_dir)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-            sys.exit(loop.run(run(settings, app)))
-    except (SettingsError, LoadError, StoreUnfit) as error:
-        refuse_to_start(error)
-    except BusError as error:
-        log.error("the bus is not usable", why=str(error))
-        sys.exit(BUS_LOST)
+        return run(settings, load_app(settings.app, settings.app_dir))
+
+    run_service("team-runner", start, refusals=(LoadError, StoreUnfit))
 
 
 async def run(settings: Settings, app: TeamBus) -> int:
