@@ -49,6 +49,7 @@ async def odd(run_output):
             os.setsid()
             os.write(write, b".")
             time.sleep(8)
+            os._exit(0)
         os.read(read, 1)
         os._exit(1)
     if act == "wait":
