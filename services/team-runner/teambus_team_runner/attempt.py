@@ -165,12 +165,11 @@ class Attempts:
         opening = asyncio.create_task(self.line.open(handle.asked, found.session))
         try:
             await journal.append(self._started(handle.asked))
-            opened = handle.opened = await opening
-            if opened is None:
+            handle.opened = await opening
+            if handle.opened is None:
                 await journal.append(AttemptReleased(reason="the session is busy"))
                 return Outcome.PARKED
-            fence = opened.record.fence
-            ended = await self.execution.end_of(handle.asked, journal, found.past, fence)
+            ended = await self.execution.end_of(handle, journal, found.past)
         except Deferred as deferred:
             await journal.append(AttemptReleased(reason=deferred.reason))
             await handle.give_back(delay_s=deferred.delay_s)

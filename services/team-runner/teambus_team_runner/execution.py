@@ -26,6 +26,8 @@ from teambus_team_runner.ending import (
 from teambus_team_runner.engine.ports import EngineLimits, Finished, RunStart
 from teambus_team_runner.engine.team import run_team
 from teambus_team_runner.frames import UnreadFrames
+from teambus_team_runner.hold import Handle
+from teambus_team_runner.line import Line
 from teambus_team_runner.models.catalogue import Models
 from teambus_team_runner.sessions import (
     LoadedSession,
@@ -74,13 +76,17 @@ class Execution:
 
     teams: Mapping[TeamId, Team]
     databases: Databases
+    line: Line
     models: Models
     engine_limits: EngineLimits
     limits: ExecutionLimits
 
-    async def end_of(self, asked: Asked, journal: Journal, past: Past, fence: int) -> RunEnded:
+    async def end_of(self, handle: Handle, journal: Journal, past: Past) -> RunEnded:
         """Carry the run to its end and make that durable. Raises `Deferred` and `Fenced`."""
-        finished, stored = await self._finish(asked, journal, past)
+        asked = handle.asked
+        finished, stored = await self._finish(handle, journal, past)
+        assert handle.opened is not None, asked
+        fence = handle.opened.record.fence
         ended = _ended(asked, finished, stored=stored, fence=fence)
         if (size := len(msgspec.json.encode(ended))) > SHARED_BYTES_MAX:
             # What was paid for is made durable by itself, for the end may take all the room.
@@ -91,8 +97,9 @@ class Execution:
         await journal.append(ended)
         return ended
 
-    async def _finish(self, asked: Asked, journal: Journal, past: Past) -> tuple[Finished, bool]:
+    async def _finish(self, handle: Handle, journal: Journal, past: Past) -> tuple[Finished, bool]:
         """The outcome, and whether it goes into the database."""
+        asked = handle.asked
         if past.attempts >= self.limits.attempts_max:
             reason = f"the run was given up: its runner died {past.attempts} times working on it"
             return _failed(asked, ATTEMPTS_USED_UP, reason), True
@@ -100,7 +107,7 @@ class Execution:
             reason = f"the journal of the run cannot be read: {past.unreadable}"
             return _failed(asked, JOURNAL_UNREADABLE, reason), True
         try:
-            session = await self._load(asked)
+            session = await self._load(handle)
         except SessionNotFound:
             return _failed(asked, "session_not_found", "Session not found"), False
         except (StoreUnavailable, StoreUnfit) as error:
@@ -109,17 +116,21 @@ class Execution:
             asked, session, JournaledSteps(journal, past, fresh_s=self.limits.fresh_s)
         ), True
 
-    async def _load(self, asked: Asked) -> LoadedSession:
+    async def _load(self, handle: Handle) -> LoadedSession:
+        asked, opened = handle.asked, handle.opened
         team = self.teams[asked.team_id]
         wanted = asked.request.add_history_to_context
         shown = team.add_history_to_context if wanted is None else wanted
-        return await self.databases.load(
+        session = await self.databases.load(
             asked.tenant,
             asked.session_id,
             team_id=asked.team_id,
             user_id=asked.request.user_id,
             history_runs=team.history_runs if shown else 0,
         )
+        if opened is not None and session.fence >= opened.record.fence:
+            handle.opened = await self.line.lift(asked, opened, above=session.fence)
+        return session
 
     def _without_database(self, asked: Asked, past: Past, error: Exception) -> Finished:
         """Nothing is paid for a run that could not be stored: try later, for a while."""

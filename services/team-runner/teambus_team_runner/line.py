@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from teambus.bus.events import Events
+from teambus.bus.journal import Fenced
 from teambus.bus.requests import Requests
 from teambus.bus.sessions import Seen, Sessions
 from teambus.contracts.ids import SessionId, Tenant
@@ -72,6 +73,20 @@ class Line:
                 if record is None or await self._sessions.replace(seen, record):
                     return
                 seen = None
+
+    async def lift(self, asked: Asked, seen: Seen, *, above: int) -> Seen:
+        """The session as still opened by this run, with a fence above what its database knows.
+
+        A database may remember more than a bus that was set up anew. Raises `Fenced` when the
+        session is no longer this run's.
+        """
+        async with self._turn(asked):
+            while (holder := seen.record.holder) is not None and holder.run_id == asked.run_id:
+                record = msgspec.structs.replace(seen.record, fence=above + 1)
+                if lifted := await self._sessions.replace(seen, record):
+                    return lifted
+                seen = await self._sessions.read(asked.tenant, asked.session_id)
+        raise Fenced(f"session {asked.session_id!r} was taken over")
 
     async def leave_line(self, asked: Asked) -> None:
         """Stop waiting, without touching a run of the same id that holds the session."""

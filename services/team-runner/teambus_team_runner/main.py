@@ -125,7 +125,7 @@ def _runner(ground: Ground) -> Runner:
         sessions=sessions,
         line=line,
         endings=Endings(events, line, ground.databases, _ending_limits(settings)),
-        execution=_execution(ground),
+        execution=_execution(ground, line),
         limits=AttemptLimits(settings.journal_entries_max, settings.sessions_waiting_max),
         runner=bus.settings.name,
     )
@@ -142,11 +142,12 @@ def _runner(ground: Ground) -> Runner:
     return runner
 
 
-def _execution(ground: Ground) -> Execution:
+def _execution(ground: Ground, line: Line) -> Execution:
     settings = ground.settings
     return Execution(
         teams={team.id: team for team in ground.app.teams},
         databases=ground.databases,
+        line=line,
         models=ground.models,
         engine_limits=EngineLimits(
             turns_max=settings.turns_max,

@@ -45,7 +45,8 @@ class Rows:
 class LoadedSession:
     """A session as a run finds it; of one never saved, everything is empty.
 
-    `history` are the newest completed runs of the team, oldest first, as messages of the leader.
+    `fence` is that of the last opening that wrote. `history` are the newest completed runs of the
+    team, oldest first, as messages of the leader.
     """
 
     session_id: SessionId
@@ -56,6 +57,7 @@ class LoadedSession:
     metadata: dict[str, Any] | None = None
     created_at: int | None = None
     updated_at: int | None = None
+    fence: int = 0
     history: list[tuple[RunId, list[ChatMessage]]]
 
 
@@ -117,6 +119,7 @@ def loaded_session(session_id: SessionId, rows: Sequence[Any]) -> LoadedSession:
         metadata=_value(first.metadata),
         created_at=first.created_at,
         updated_at=first.updated_at,
+        fence=first.fence,
         history=[(row.run_id, _remembered(row.output)) for row in rows if row.run_id is not None],
     )
 
