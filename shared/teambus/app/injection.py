@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 Place = Literal["pre", "post", "background"]
@@ -27,6 +28,7 @@ def injectable(place: Place, owner: Literal["team", "agent"]) -> tuple[str, ...]
     return (*after, *_COMMON, owner, *background)
 
 
+@cache
 def wants(function: Callable[..., Any]) -> Wants:
     """Raises TypeError or ValueError for a callable that does not tell its parameters."""
     parameters = inspect.signature(function).parameters.values()
