@@ -18,7 +18,8 @@ APP = Path(__file__).parent.parent / "e2e" / "apps" / "story.py"
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[System]:
     """One runner, and another to be started."""
-    async with system_of(APP, tmp_path, start=False) as system:
+    longer_than_any_stall = {"TOPOLOGY_ACK_WAIT_S": "4"}
+    async with system_of(APP, tmp_path, start=False, environment=longer_than_any_stall) as system:
         await system.provision()
         await system.runner.start()
         yield system
