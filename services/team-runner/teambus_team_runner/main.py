@@ -126,7 +126,7 @@ def _runner(ground: Ground) -> Runner:
         line=line,
         endings=Endings(events, line, ground.databases, _ending_limits(settings)),
         execution=_execution(ground, line),
-        limits=AttemptLimits(settings.journal_entries_max, settings.sessions_waiting_max),
+        limits=_attempt_limits(settings),
         runner=bus.settings.name,
     )
     runner = Runner(
@@ -154,6 +154,7 @@ def _execution(ground: Ground, line: Line) -> Execution:
             tool_timeout_s=settings.tool_timeout_s,
             hook_timeout_s=settings.hook_timeout_s,
             threads_max=settings.threads_max,
+            tool_result_chars_max=settings.tool_result_chars_max,
         ),
         limits=ExecutionLimits(
             fresh_s=ground.pool.ack_wait_s / 2,
@@ -187,6 +188,17 @@ def _databases_of(app: TeamBus) -> dict[str, TeamId]:
     return {team.db.id: team.id for team in app.teams if team.db is not None}
 
 
+def _attempt_limits(settings: Settings) -> AttemptLimits:
+    return AttemptLimits(
+        journal_entries_max=settings.journal_entries_max,
+        waiting_max=settings.sessions_waiting_max,
+        journal_patience_s=settings.journal_patience_s,
+        release_s=settings.release_s,
+        deaths_max=settings.deaths_max,
+        alone_wait_s=settings.alone_wait_s,
+    )
+
+
 def _ending_limits(settings: Settings) -> EndingLimits:
     return EndingLimits(settings.store_retry_s, settings.store_give_up_s)
 
@@ -194,6 +206,9 @@ def _ending_limits(settings: Settings) -> EndingLimits:
 def _model_limits(settings: Settings) -> ModelLimits:
     return ModelLimits(
         connections_max=settings.model_connections_max,
+        connect_timeout_s=settings.model_connect_timeout_s,
+        keepalive_s=settings.model_keepalive_s,
+        answer_bytes_max=settings.model_answer_bytes_max,
         timeout_s=settings.model_timeout_s,
         attempts_max=settings.model_attempts_max,
         backoff_s=settings.model_backoff_s,

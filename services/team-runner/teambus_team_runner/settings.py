@@ -33,6 +33,13 @@ class Settings:
     store_busy_timeout_s: float = 5
     store_timeout_s: float = 15
     journal_entries_max: int = 10_000
+    journal_patience_s: float = 300
+    release_s: float = 5
+    deaths_max: int = 2
+    alone_wait_s: float = 60
+    model_connect_timeout_s: float = 10
+    model_keepalive_s: float = 15
+    model_answer_bytes_max: int = 16 * 1024 * 1024
     model_timeout_s: float = 120
     model_attempts_max: int = 4
     model_backoff_s: float = 0.5
@@ -44,4 +51,5 @@ class Settings:
     hook_timeout_s: float = 300
     threads_max: int = 32
     turns_max: int = 50
+    tool_result_chars_max: int = 1_000_000
     provision_wait_s: float = 60
