@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import sys
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -50,12 +51,15 @@ async def server(
 ) -> AsyncIterator[Arm]:
     """`uvicorn module:app` in a process of its own, with uvloop and httptools, no access log."""
     port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        *(python, "-m", "uvicorn", f"{module}:app", "--port", str(port)),
-        *("--log-level", "error", "--no-access-log", "--app-dir", str(HERE)),
-        cwd=folder,
-        env={**os.environ, **environment},
-    )
+    with (folder / f"{module}.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(python, "-m", "uvicorn", f"{module}:app", "--port", str(port)),
+            *("--log-level", "error", "--no-access-log", "--app-dir", str(HERE)),
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+        )
     try:
         await _listening(port, process)
         yield Arm(name, port, path, {name: process.pid})
@@ -101,7 +105,7 @@ async def agno_python(folder: Path) -> str | None:
         ),
     ]
     for step in steps:
-        process = await asyncio.create_subprocess_exec(*step)
+        process = await asyncio.create_subprocess_exec(*step, stdout=DEVNULL, stderr=DEVNULL)
         async with asyncio.timeout(INSTALL_S):
             if await process.wait():
                 return None
