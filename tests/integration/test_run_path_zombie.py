@@ -31,6 +31,19 @@ async def submit(pair: System, run_id: str) -> None:
     await requests.submit("default", "content-team", request)
 
 
+async def stopped_midway(pair: System, run_id: str) -> None:
+    """A run with one call in flight, the others paid and journaled, and its runner stopped."""
+    await submit(pair, run_id)
+    await pair.model.wait_for_calls(3, timeout_s=30)
+
+    async def has_journaled() -> bool:
+        entries = await pair.stored(topology.JOURNAL, ">")
+        return sum(entry.data.count(b'"record":"model"') for entry in entries) == 2
+
+    await until(has_journaled, 20, pair.runner.tail)
+    pair.runner.signal(signal.SIGSTOP)
+
+
 async def written(pair: System) -> dict[str, int]:
     """How many messages each stream holds."""
     streams = (topology.JOURNAL, topology.EVENTS, topology.SESSIONS, topology.DEAD)
@@ -49,9 +62,7 @@ async def woken(pair: System) -> None:
 
 async def test_a_zombie_writes_nothing_and_calls_no_model(pair: System) -> None:
     await pair.model.rules([{"match": "Give facts", "hold": "gate", "times": 1}])
-    await submit(pair, "stopped")
-    await pair.model.wait_for_calls(3, timeout_s=30)
-    pair.runner.signal(signal.SIGSTOP)
+    await stopped_midway(pair, "stopped")
     await pair.second_runner.start()
     end = await pair.completed("stopped", wait_s=30)
     assert end.output.status == "COMPLETED"
@@ -75,9 +86,7 @@ async def test_a_zombie_writes_nothing_and_calls_no_model(pair: System) -> None:
 
 async def test_a_zombie_does_not_disturb_the_holder_of_its_message(pair: System) -> None:
     await pair.model.rules([{"match": "Give facts", "hold": "gate"}])
-    await submit(pair, "held")
-    await pair.model.wait_for_calls(3, timeout_s=30)
-    pair.runner.signal(signal.SIGSTOP)
+    await stopped_midway(pair, "held")
     await pair.second_runner.start()
     await pair.model.wait_for_calls(4, timeout_s=30)
     before = await written(pair)
