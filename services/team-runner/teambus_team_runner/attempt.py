@@ -4,6 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 import structlog
 
@@ -163,13 +164,18 @@ class Attempts:
 
     async def _carry_out(self, handle: Handle, journal: Journal, found: Found) -> Outcome:
         opening = asyncio.create_task(self.line.open(handle.asked, found.session))
+        # What is read now is right if the session is opened on top of the record seen before.
+        loading = asyncio.create_task(self.execution.load(handle.asked))
         try:
             await journal.append(self._started(handle.asked))
             handle.opened = await opening
             if handle.opened is None:
                 await journal.append(AttemptReleased(reason="the session is busy"))
                 return Outcome.PARKED
-            ended = await self.execution.end_of(handle, journal, found.past)
+            if handle.opened.record.fence != found.session.record.fence + 1:
+                await _let_go(loading)
+                loading = asyncio.create_task(self.execution.load(handle.asked))
+            ended = await self.execution.end_of(handle, journal, found.past, loading)
         except Deferred as deferred:
             await journal.append(AttemptReleased(reason=deferred.reason))
             await handle.give_back(delay_s=deferred.delay_s)
@@ -181,8 +187,8 @@ class Attempts:
             await self._release(journal, str(error))
             raise
         finally:
-            opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
+            await _let_go(opening)
+            await _let_go(loading)
         await self.endings.carry_out(handle, ended)
         return Outcome.SETTLED
 
@@ -204,3 +210,9 @@ class Attempts:
             request_digest=asked.digest,
             at=time.time(),
         )
+
+
+async def _let_go(task: "asyncio.Task[Any]") -> None:
+    """End a task whose result is not wanted, or that has been had already."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

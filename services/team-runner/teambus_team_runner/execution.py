@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,10 +81,15 @@ class Execution:
     engine_limits: EngineLimits
     limits: ExecutionLimits
 
-    async def end_of(self, handle: Handle, journal: Journal, past: Past) -> RunEnded:
-        """Carry the run to its end and make that durable. Raises `Deferred` and `Fenced`."""
+    async def end_of(
+        self, handle: Handle, journal: Journal, past: Past, loading: Awaitable[LoadedSession]
+    ) -> RunEnded:
+        """Carry the run to its end and make that durable. Raises `Deferred` and `Fenced`.
+
+        `loading` is `load` of this request, begun when it could no longer miss anything.
+        """
         asked = handle.asked
-        finished, stored = await self._finish(handle, journal, past)
+        finished, stored = await self._finish(handle, journal, past, loading)
         assert handle.opened is not None, asked
         fence = handle.opened.record.fence
         ended = _ended(asked, finished, stored=stored, fence=fence)
@@ -97,7 +102,9 @@ class Execution:
         await journal.append(ended)
         return ended
 
-    async def _finish(self, handle: Handle, journal: Journal, past: Past) -> tuple[Finished, bool]:
+    async def _finish(
+        self, handle: Handle, journal: Journal, past: Past, loading: Awaitable[LoadedSession]
+    ) -> tuple[Finished, bool]:
         """The outcome, and whether it goes into the database."""
         asked = handle.asked
         if past.attempts >= self.limits.attempts_max:
@@ -107,7 +114,8 @@ class Execution:
             reason = f"the journal of the run cannot be read: {past.unreadable}"
             return _failed(asked, JOURNAL_UNREADABLE, reason), True
         try:
-            session = await self._load(handle)
+            session = await loading
+            await self._lift(handle, session.fence)
         except SessionNotFound:
             return _failed(asked, "session_not_found", "Session not found"), False
         except (StoreUnavailable, StoreUnfit) as error:
@@ -116,21 +124,24 @@ class Execution:
             asked, session, JournaledSteps(journal, past, fresh_s=self.limits.fresh_s)
         ), True
 
-    async def _load(self, handle: Handle) -> LoadedSession:
-        asked, opened = handle.asked, handle.opened
+    async def load(self, asked: Asked) -> LoadedSession:
+        """What the run starts from. Raises `SessionNotFound`, `StoreUnavailable`, `StoreUnfit`."""
         team = self.teams[asked.team_id]
         wanted = asked.request.add_history_to_context
         shown = team.add_history_to_context if wanted is None else wanted
-        session = await self.databases.load(
+        return await self.databases.load(
             asked.tenant,
             asked.session_id,
             team_id=asked.team_id,
             user_id=asked.request.user_id,
             history_runs=team.history_runs if shown else 0,
         )
-        if opened is not None and session.fence >= opened.record.fence:
-            handle.opened = await self.line.lift(asked, opened, above=session.fence)
-        return session
+
+    async def _lift(self, handle: Handle, stored: int) -> None:
+        """Let nothing in the database be newer than this opening of the session."""
+        opened = handle.opened
+        if opened is not None and stored >= opened.record.fence:
+            handle.opened = await self.line.lift(handle.asked, opened, above=stored)
 
     def _without_database(self, asked: Asked, past: Past, error: Exception) -> Finished:
         """Nothing is paid for a run that could not be stored: try later, for a while."""
