@@ -127,7 +127,7 @@ async def long_session(arm: Arm) -> tuple[float, float]:
     return statistics.median(tenth) * 1000, statistics.median(last) * 1000
 
 
-async def request_reply(options: Namespace) -> tuple[float, float]:
+async def request_reply() -> tuple[float, float]:
     """Core NATS without storage, from one process to itself: p50 alone and rate 64 at once."""
     with tempfile.TemporaryDirectory(prefix="teambus-bench-") as folder:
         async with (
@@ -185,8 +185,12 @@ async def main(options: Namespace) -> None:
                     await measure(arm, figures[arm.name], options)
             show(figures)
             show_ratios(figures)
-            nats_p50, nats_rate = await request_reply(options)
-            print(f"raw NATS request-reply: p50 {nats_p50:.2f} ms, {nats_rate:.0f}/s 64 at once")
+            p50, rate = await request_reply()
+            ours = figures["teambus"]
+            print(
+                f"teambus : raw NATS request-reply = rate {ours.rate / rate:.4f}, "
+                f"p50 {ours.p50 / p50:.0f} ({p50:.2f} ms, {rate:.0f}/s 64 at once)"
+            )
             tenth, last = await long_session(found[0])
             print(f"one session: 10th run {tenth:.1f} ms, 200th {last:.1f} ms = {last / tenth:.2f}")
     rate, share = await ideal_share(options)

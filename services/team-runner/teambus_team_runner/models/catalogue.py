@@ -28,9 +28,17 @@ class Models:
     def __init__(self, limits: ModelLimits) -> None:
         self._limits = limits
         self._clients = Clients(limits)
+        self._models: dict[int, tuple[OpenAIChat, ChatModel]] = {}
 
     def of(self, declared: OpenAIChat) -> ChatModel:
         """The model as declared. Needs no key yet and connects to nothing."""
+        known = self._models.get(id(declared))
+        if known is None:
+            # The declaration is kept with its model, so that no other gets its id.
+            known = self._models[id(declared)] = (declared, self._made(declared))
+        return known[1]
+
+    def _made(self, declared: OpenAIChat) -> ChatModel:
         return ChatModel(
             id=declared.id,
             provider=declared.provider,
