@@ -261,3 +261,11 @@ async def test_an_app_may_put_all_its_unmarked_post_hooks_in_the_background(tmp_
         assert await system.hook_lines(1) == [f"{run['run_id']} COMPLETED"]
         completed = await system.completed(run["run_id"], team="desk")
         assert completed.output.content == run["content"] != "changed"
+
+
+async def test_a_hook_that_names_the_session_is_given_it_with_its_runs(tmp_path: Path) -> None:
+    async with system_of(APPS / "remembering.py", tmp_path) as system:
+        await system.run("first", session_id="of both")
+        await system.hook_lines(1)
+        await system.run("second", session_id="of both")
+        assert await system.hook_lines(2) == ["of both 1 True", "of both 2 True"]
