@@ -3,9 +3,14 @@
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from teambus_gateway.settings import GatewaySettings
+from teambus_hook_runner.settings import Settings as HookRunnerSettings
+from teambus_team_runner.settings import Settings as TeamRunnerSettings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -35,3 +40,19 @@ def test_the_program_on_the_first_page_is_an_app(tmp_path: Path) -> None:
     )
     assert described.returncode == 0, described.stderr
     assert '"content-team"' in described.stdout
+
+
+@pytest.mark.parametrize(
+    ("service", "kind", "prefix"),
+    [
+        ("gateway", GatewaySettings, "GATEWAY"),
+        ("team-runner", TeamRunnerSettings, "TEAM_RUNNER"),
+        ("hook-runner", HookRunnerSettings, "HOOK_RUNNER"),
+    ],
+)
+def test_every_setting_of_a_service_is_in_its_readme(service: str, kind: type, prefix: str) -> None:
+    text = (ROOT / "services" / service / "README.md").read_text()
+    names = [
+        field.metadata.get("variable", f"{prefix}_{field.name}".upper()) for field in fields(kind)
+    ]
+    assert [name for name in names if f"`{name}`" not in text] == []

@@ -55,7 +55,7 @@ def locks() -> list[str]:
 @pytest.mark.parametrize("lock", locks())
 def test_a_lock_is_by_hash_and_names_no_host_and_no_path(lock: str) -> None:
     text = (ROOT / lock).read_text(encoding="utf-8")
-    assert not re.findall(r"^-.*|.*(?:://|file:|/home/|/root/|/tmp/).*", text, re.MULTILINE)
+    assert not re.findall(r"^-.*|.*(?:://|file:|/(?:home|root|tmp)/).*", text, re.MULTILINE)
     for pin in re.split(r"\n(?=[a-z])", text.strip()):
         assert re.match(r"[a-z0-9-]+==\S+", pin), pin
         assert "--hash=sha256:" in pin, pin
