@@ -108,7 +108,7 @@ class Execution:
         """The outcome, and whether it goes into the database."""
         asked = handle.asked
         if past.attempts >= self.limits.attempts_max:
-            reason = f"the run was given up: its runner died {past.attempts} times working on it"
+            reason = f"the run was given up: {past.attempts} attempts made no step forward"
             return _failed(asked, ATTEMPTS_USED_UP, reason), True
         if past.unreadable is not None:
             reason = f"the journal of the run cannot be read: {past.unreadable}"
