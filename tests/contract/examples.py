@@ -1,5 +1,7 @@
 """One full example of every message, in the order of the golden file."""
 
+import msgspec
+
 from teambus.contracts.catalogue import (
     AppDescription,
     HookDescription,
@@ -8,6 +10,8 @@ from teambus.contracts.catalogue import (
     TeamDescription,
     ToolDescription,
 )
+from teambus.contracts.control import CancelRun
+from teambus.contracts.frames import Frame, FrameBatch
 from teambus.contracts.hook import DeadLetter, HookFailure, HookOutcome
 from teambus.contracts.journal import (
     AttemptReleased,
@@ -21,6 +25,7 @@ from teambus.contracts.journal import (
     ToolResult,
     ToolReturned,
 )
+from teambus.contracts.media import Media
 from teambus.contracts.message import Message
 from teambus.contracts.output import (
     ChatMessage,
@@ -75,6 +80,17 @@ EXECUTION = ToolExecution(
     child_run_id="r-1-member",
     created_at=1_700_000_000,
 )
+MEDIA = Media(
+    id="f-1",
+    kind="file",
+    object="r-1/f-1",
+    url="https://example.org/a.pdf",
+    mime_type="application/pdf",
+    filename="a.pdf",
+    format="pdf",
+    detail="low",
+    size=12,
+)
 MEMBER = RunOutput(
     run_id="r-1-member",
     status=RunStatus.COMPLETED,
@@ -95,6 +111,8 @@ MEMBER = RunOutput(
     tools=[EXECUTION],
     session_state={"k": 1},
     metadata={"m": "x"},
+    events=[{"event": "RunStarted"}],
+    cancellation_stage="EXECUTING",
 )
 OUTPUT = TeamRunOutput(
     run_id="r-1",
@@ -118,6 +136,8 @@ OUTPUT = TeamRunOutput(
     metadata={"m": "x"},
     events=[{"event": "TeamRunError"}],
     cancellation_stage="running",
+    agent_id="desk",
+    agent_name="Desk",
 )
 COMPLETED = RunCompleted(
     event_id="default:desk:r-1:completed",
@@ -130,6 +150,7 @@ COMPLETED = RunCompleted(
     dependencies={"d": 1},
     code="attempts_used_up",
     stored=False,
+    frames=12,
 )
 CLAIM = SessionClaim(run_id="r-1", team_id="desk", request_seq=7, leg=1)
 FAILURE = HookFailure(attempt=1, code="raised", error="boom", started_at=1.0, failed_at=2.0)
@@ -183,6 +204,7 @@ EXAMPLES: list[Message] = [
         metadata={"m": "x"},
         add_history_to_context=True,
         stream=True,
+        media=[MEDIA],
     ),
     RunAccepted(
         event_id="default:desk:r-1:accepted",
@@ -204,6 +226,22 @@ EXAMPLES: list[Message] = [
         detail="choose a new one",
     ),
     JournalEntry(nonce="a-0", attempt="a", n=0, records=RECORDS),
+    FrameBatch(
+        tenant="default",
+        team_id="desk",
+        run_id="r-1",
+        attempt=7,
+        frames=[
+            Frame(event_index=0, event="TeamRunStarted", data=msgspec.Raw(b'{"a":"\xc3\xbc"}'))
+        ],
+    ),
+    CancelRun(
+        tenant="default",
+        team_id="desk",
+        run_id="r-1",
+        requested_at=1_700_000_000.5,
+        reason="not needed",
+    ),
     SessionRecord(tenant="default", session_id="s 1", fence=3, holder=CLAIM, waiting=[CLAIM]),
     HookOutcome(
         delivery_id="default:note:r-1",

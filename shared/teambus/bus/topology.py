@@ -13,6 +13,8 @@ from teambus.contracts.subjects import ROOT, STANDARD_LANE
 REQUESTS = "TEAMBUS_REQUESTS"
 EVENTS = "TEAMBUS_EVENTS"
 JOURNAL = "TEAMBUS_JOURNAL"
+FRAMES = "TEAMBUS_FRAMES"
+CONTROL = "TEAMBUS_CONTROL"
 SESSIONS = "TEAMBUS_SESSIONS"
 HOOKS = "TEAMBUS_HOOKS"
 DEAD = "TEAMBUS_DEAD"
@@ -35,18 +37,25 @@ class TopologySettings:
     ack_wait_s: float = 30
     duplicate_window_s: float = 600
     retention_s: float = 14 * DAY_S
+    frames_retention_s: float = DAY_S
     dead_retention_s: float = 90 * DAY_S
     requests_per_team_max: int = 10_000
     requests_bytes_max: int = 4 * 1024**3
     events_bytes_max: int = 8 * 1024**3
     journal_bytes_max: int = 8 * 1024**3
+    frames_bytes_max: int = 4 * 1024**3
     bodies_bytes_max: int = 8 * 1024**3
     small_bytes_max: int = 1024**3
 
 
 def streams(settings: TopologySettings) -> list[dict[str, Any]]:
     """The full document of every stream."""
-    return [*_run_streams(settings), *_record_streams(settings), *_stores(settings)]
+    return [
+        *_run_streams(settings),
+        _frames(settings),
+        *_record_streams(settings),
+        *_stores(settings),
+    ]
 
 
 def _run_streams(settings: TopologySettings) -> list[dict[str, Any]]:
@@ -81,10 +90,33 @@ def _run_streams(settings: TopologySettings) -> list[dict[str, Any]]:
     ]
 
 
+def _frames(settings: TopologySettings) -> dict[str, Any]:
+    """What runs say while they run. With no room left the oldest goes: frames are no promise."""
+    frames = f"{ROOT}.frame.*.*"
+    live = f"{ROOT}.live.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}.frame.batch"
+    return _stream(
+        settings,
+        FRAMES,
+        frames,
+        discard="old",
+        max_age=_ns(settings.frames_retention_s),
+        max_bytes=settings.frames_bytes_max,
+        republish={"src": frames, "dest": live},
+    )
+
+
 def _record_streams(settings: TopologySettings) -> list[dict[str, Any]]:
-    """Small records beside the runs: sessions, hook outcomes, dead letters."""
+    """Small records beside the runs: cancels, sessions, hook outcomes, dead letters."""
     small = {"max_bytes": settings.small_bytes_max}
     return [
+        _stream(
+            settings,
+            CONTROL,
+            f"{ROOT}.control.*.*",
+            max_msgs_per_subject=1,
+            max_age=_ns(settings.retention_s),
+            **small,
+        ),
         _stream(
             settings,
             SESSIONS,

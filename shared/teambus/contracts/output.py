@@ -112,7 +112,9 @@ class TeamRunInput(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class RunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What a member produced. A member that is a team has `team_id` in place of `agent_id`."""
+    """What an agent produced, alone or as a member. A member that is a team has `team_id` in place
+    of `agent_id`.
+    """
 
     run_id: str
     status: RunStatus
@@ -135,10 +137,16 @@ class RunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
     tools: list[ToolExecution] | None = None
     session_state: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
+    events: list[dict[str, Any]] | None = None
+    cancellation_stage: str | None = None
 
 
 class TeamRunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What a run of a team produced; the body of the HTTP reply, and what hooks are given."""
+    """What a run of a team produced; the body of the HTTP reply, and what hooks are given.
+
+    A run of an agent is said in the same words on the bus: it has `agent_id` too, and `team_id` is
+    the agent's id, under which its requests and events are found.
+    """
 
     run_id: str
     team_id: str
@@ -161,3 +169,5 @@ class TeamRunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
     metadata: dict[str, Any] | None = None
     events: list[dict[str, Any]] | None = None
     cancellation_stage: str | None = None
+    agent_id: str | None = None
+    agent_name: str | None = None

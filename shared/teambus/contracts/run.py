@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from teambus.contracts.ids import EventId, RunId, SessionId, TeamId, Tenant, digest
+from teambus.contracts.media import Media
 from teambus.contracts.message import Message
 from teambus.contracts.output import TeamRunOutput
 
@@ -13,7 +14,8 @@ class RunRequest(Message, frozen=True, kw_only=True, tag="run.request.v1"):
     """Someone asks a team to do a piece of work.
 
     The asker chooses `run_id`, so asking twice starts one run. The team and the tenant are what
-    the subject says. Without a `session_id` the run has a session of its own.
+    the subject says. Without a `session_id` the run has a session of its own. With `stream` the
+    run says what it does while it runs.
     """
 
     run_id: RunId
@@ -25,6 +27,7 @@ class RunRequest(Message, frozen=True, kw_only=True, tag="run.request.v1"):
     metadata: dict[str, Any] | None = None
     add_history_to_context: bool | None = None
     stream: bool = False
+    media: list[Media] = []
 
 
 class RunAccepted(Message, frozen=True, kw_only=True, tag="run.accepted.v1"):
@@ -46,7 +49,8 @@ class RunCompleted(Message, frozen=True, kw_only=True, tag="run.completed.v1"):
     """The one final word on a run. Hooks listen to this.
 
     `output.status` is COMPLETED, ERROR or CANCELLED; `code` says which error, for programs.
-    `stored` is false when the run could not be written to the team's database.
+    `stored` is false when the run could not be written to the team's database. `frames` is the
+    number of the frame that this event is to readers of a stream; 0 when the run was not streamed.
     """
 
     event_id: EventId
@@ -59,6 +63,7 @@ class RunCompleted(Message, frozen=True, kw_only=True, tag="run.completed.v1"):
     dependencies: dict[str, Any] | None = None
     code: str | None = None
     stored: bool = True
+    frames: int = 0
 
 
 class RunRefused(Message, frozen=True, kw_only=True, tag="run.refused.v1"):

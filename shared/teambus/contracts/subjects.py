@@ -28,6 +28,19 @@ def journal(tenant: Tenant, run_id: RunId, leg: int = 0) -> str:
     return f"{ROOT}.journal.{tenant}.{token(run_id)}.{leg}"
 
 
+def frames(tenant: Tenant, run_id: RunId) -> str:
+    return f"{ROOT}.frame.{tenant}.{token(run_id)}"
+
+
+def live_frames(tenant: Tenant, run_id: RunId) -> str:
+    """Where committed frames are repeated: deeper than events, to spare who waits for an end."""
+    return f"{ROOT}.live.{tenant}.{token(run_id)}.frame.batch"
+
+
+def control(tenant: Tenant, run_id: RunId) -> str:
+    return f"{ROOT}.control.{tenant}.{token(run_id)}"
+
+
 def session_token(session_id: SessionId) -> str:
     return digest(session_id.encode(), 32)
 
