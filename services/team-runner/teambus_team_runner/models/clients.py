@@ -2,24 +2,30 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
 import httpx2
 import structlog
-from openai import AsyncOpenAI, DefaultAioHttpClient, OpenAIError
+from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient, OpenAIError
 
+from teambus_team_runner.models.connections import PORTS, Connections
 from teambus_team_runner.models.failures import AUTHENTICATION, PROVIDER, HttpRefusal
+from teambus_team_runner.models.http import post_head
 from teambus_team_runner.models.limits import ModelLimits
 from teambus_team_runner.models.port import ModelError
 from teambus_team_runner.models.wire import UnreadableAnswer
 
 log = structlog.get_logger()
 
-HTTP_ERRORS = 400
+REFUSALS = 300
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,48 +63,72 @@ class Client:
         )
         return response.content
 
+    @asynccontextmanager
+    async def stream(self, path: str, body: bytes) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The same, with the answer's body as it comes; leaving the block early aborts the call."""
+        answer = await self._sdk.post(
+            path,
+            content=body,
+            cast_to=httpx2.Response,
+            options={"timeout": self._timeout},
+            stream=True,
+            stream_cls=AsyncStream[object],
+        )
+        response = cast(httpx2.Response, answer)
+        try:
+            yield response.aiter_bytes()
+        finally:
+            await response.aclose()
+
     async def aclose(self) -> None:
         await self._sdk.close()
 
 
 class LeanClient(Client):
-    """The same requests without the SDK's machinery; where to and as whom is asked of the SDK."""
+    """The same requests without the SDK's machinery; where to and as whom is asked of the SDK.
+
+    It reads HTTP/1.1 itself and knows no proxies. A redirect is a refusal.
+    """
 
     def __init__(self, sdk: AsyncOpenAI, limits: ModelLimits) -> None:
         super().__init__(sdk, limits)
-        self._base_url = str(sdk.base_url).rstrip("/")
-        self._bytes_max = limits.answer_bytes_max
-        given = {**sdk.default_headers, "Content-Type": "application/json"}
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=limits.connections_max, keepalive_timeout=limits.keepalive_s
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            headers={name: value for name, value in given.items() if isinstance(value, str)},
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout_s),
-            proxy=_proxy(sdk.base_url),
-        )
+        self._connections = Connections(sdk.base_url, limits)
+        self._heads: dict[str, bytes] = {}
 
     async def post(self, path: str, body: bytes) -> bytes:
-        async with self._session.post(self._base_url + path, data=body) as response:
-            data = await self._read(response)
-            if response.status >= HTTP_ERRORS:
-                raise HttpRefusal(response.status, response.headers, data)
+        connection = await self._connections.take()
+        try:
+            connection.send(self._request(path, body))
+            data = await connection.whole()
+            if connection.status >= REFUSALS:
+                raise HttpRefusal(connection.status, connection.headers, data)
             return data
+        finally:
+            self._connections.give_back(connection)
+
+    @asynccontextmanager
+    async def stream(self, path: str, body: bytes) -> AsyncIterator[AsyncIterator[bytes]]:
+        connection = await self._connections.take()
+        try:
+            connection.send(self._request(path, body))
+            if (status := await connection.head()) >= REFUSALS:
+                raise HttpRefusal(status, connection.headers, await connection.whole())
+            yield connection.chunks()
+        finally:
+            self._connections.give_back(connection)
 
     async def aclose(self) -> None:
-        await self._session.close()
+        self._connections.close()
         await super().aclose()
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        chunks, size = [], 0
-        async for chunk in response.content.iter_any():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > self._bytes_max:
-                raise UnreadableAnswer(f"it is larger than {self._bytes_max} bytes")
-        return b"".join(chunks)
+    def _request(self, path: str, body: bytes) -> bytes:
+        head = self._heads.get(path)
+        if head is None:
+            base = self._sdk.base_url
+            url = base.copy_with(raw_path=base.raw_path.rstrip(b"/") + path.encode())
+            given = {**_headers(self._sdk), "Content-Type": "application/json"}
+            head = self._heads[path] = post_head(url, given)
+        return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
 
 class Clients:
@@ -144,15 +174,28 @@ class Clients:
         if sdk.base_url.userinfo:
             text = "the base URL holds a name or password, which would replace the key; remove it"
             raise ModelError(PROVIDER, text)
-        kind = Client if self._limits.client == "sdk" else LeanClient
-        return kind(sdk, self._limits)
+        for name, value in _headers(sdk).items():
+            if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
+                text = f"the header {name!r} has characters that no header can carry"
+                raise ModelError(PROVIDER, text)
+        return self._client(sdk)
+
+    def _client(self, sdk: AsyncOpenAI) -> Client:
+        url, proxied = sdk.base_url, _is_proxied(sdk.base_url)
+        is_fit = url.scheme in PORTS and bool(url.host) and not proxied
+        kind = LeanClient if is_fit and self._limits.client == "lean" else Client
+        client = kind(sdk, self._limits)
+        log.info("model client opened", host=client.where, kind=kind.__name__, proxied=proxied)
+        return client
 
 
-def _proxy(url: httpx2.URL) -> str | None:
-    """The proxy that the environment names for this provider, looked up once."""
-    if proxy_bypass(url.host):
-        return None
-    return getproxies().get(url.scheme)
+def _headers(sdk: AsyncOpenAI) -> dict[str, str]:
+    return {name: value for name, value in sdk.default_headers.items() if isinstance(value, str)}
+
+
+def _is_proxied(url: httpx2.URL) -> bool:
+    """Whether the environment names a proxy for this provider; looked up once."""
+    return url.scheme in getproxies() and not proxy_bypass(url.host)
 
 
 async def _close(client: Client) -> None:

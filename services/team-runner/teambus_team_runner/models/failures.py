@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-import aiohttp
+import httpx2
 import openai
 
 from teambus_team_runner.models.port import ModelError
@@ -29,7 +29,9 @@ class HttpRefusal(Exception):
         self.body = body
 
 
-TRY_FAILURES = (HttpRefusal, openai.OpenAIError, aiohttp.ClientError, ValueError, TimeoutError)
+# An OSError is a timeout, too, or the refusal of a name or a certificate.
+_UNREACHED = (openai.APIConnectionError, httpx2.TransportError, OSError)
+TRY_FAILURES = (HttpRefusal, openai.OpenAIError, ValueError, *_UNREACHED)
 
 _AGAIN = frozenset({408, 409, 429})
 _DETAIL_LENGTH_MAX = 500
@@ -55,7 +57,7 @@ def failure_of(error: BaseException, where: str) -> Failure:
     if isinstance(error, UnreadableAnswer):
         text = f"the model's answer from {where} cannot be read: {_clean(str(error))}"
         return Failure(ModelError(ANSWER, text), again=True)
-    if isinstance(error, openai.APIConnectionError | aiohttp.ClientError | TimeoutError):
+    if isinstance(error, _UNREACHED):
         return _unreached(error, where)
     text = f"the model client failed: {type(error).__name__}"
     return Failure(ModelError(PROVIDER, text), again=False)
@@ -72,6 +74,8 @@ def _refused(error: HttpRefusal, where: str) -> Failure:
         return Failure(ModelError(AUTHENTICATION, text), again=False)
     code, detail = error_text(error.body)
     text = f"the model at {where} answered HTTP {status}"
+    if status < 400:
+        text += ", a redirect, which is not followed; check OPENAI_BASE_URL"
     if detail:
         text += f": {_clean(detail)}"
     headers = error.headers
@@ -85,7 +89,7 @@ def _refused(error: HttpRefusal, where: str) -> Failure:
 def _unreached(error: BaseException, where: str) -> Failure:
     cause: BaseException = error
     # The client wraps the transport's failure, which alone tells a timeout from a broken line.
-    while cause.__cause__ and not isinstance(cause, TimeoutError | aiohttp.ClientError):
+    while cause.__cause__ and not isinstance(cause, TimeoutError):
         cause = cause.__cause__
     if isinstance(cause, TimeoutError):
         return Failure(ModelError(TIMEOUT, f"the model at {where} did not answer in time"), True)
