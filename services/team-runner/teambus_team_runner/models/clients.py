@@ -190,7 +190,9 @@ class Clients:
 
 
 def _headers(sdk: AsyncOpenAI) -> dict[str, str]:
-    return {name: value for name, value in sdk.default_headers.items() if isinstance(value, str)}
+    """What the SDK would send; its own `default_headers` are without the key."""
+    given = {**sdk.auth_headers, **sdk.default_headers}
+    return {name: value for name, value in given.items() if isinstance(value, str)}
 
 
 def _is_proxied(url: httpx2.URL) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+import aiohttp
 import httpx2
 import openai
 
@@ -29,8 +30,9 @@ class HttpRefusal(Exception):
         self.body = body
 
 
-# An OSError is a timeout, too, or the refusal of a name or a certificate.
-_UNREACHED = (openai.APIConnectionError, httpx2.TransportError, OSError)
+# Timeouts, unknown names and refused certificates are OSErrors, too. Under the SDK, aiohttp's error
+# for what is not HTTP comes through as it is, and a stream's errors are httpx2's.
+_UNREACHED = (openai.APIConnectionError, httpx2.TransportError, aiohttp.ClientError, OSError)
 TRY_FAILURES = (HttpRefusal, openai.OpenAIError, ValueError, *_UNREACHED)
 
 _AGAIN = frozenset({408, 409, 429})
