@@ -16,7 +16,7 @@ from teambus_team_runner.models import connections as connections_module
 from teambus_team_runner.models.clients import Account, Client, Clients, LeanClient
 from teambus_team_runner.models.connections import Connections
 from teambus_team_runner.models.failures import TRY_FAILURES, Failure, failure_of
-from teambus_team_runner.models.http import HEAD_BYTES_MAX, Disconnected, post_head
+from teambus_team_runner.models.http import HEAD_BYTES_MAX, HELD_BYTES_MAX, Disconnected, post_head
 from teambus_team_runner.models.limits import ModelLimits
 from teambus_team_runner.models.port import ModelError
 from tests.support.provider import WAIT_S, Line, Provider, answer, chunked, serving
@@ -599,6 +599,18 @@ async def test_a_connection_kept_for_too_long_or_closed_meanwhile_is_not_taken()
         connections.give_back(other)
         other.abort()
         assert await connections.take() is not other
+        connections.close()
+
+
+async def test_a_connection_with_a_stream_unread_is_not_used_again() -> None:
+    async with serving(Line.gone) as provider:
+        connections = Connections(httpx2.URL(provider.base_url), LIMITS)
+        connection = await connections.take()
+        connection.send(b"POST")
+        connection.data_received(answer(b"x" * (HELD_BYTES_MAX + 1)))
+        unread = connection.reusable
+        assert len(await connection.whole()) == HELD_BYTES_MAX + 1
+        assert (unread, connection.reusable) == (False, True)
         connections.close()
 
 

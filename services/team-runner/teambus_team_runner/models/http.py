@@ -66,10 +66,10 @@ class Connection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        """Whether the last answer is whole and both sides leave the connection open."""
+        """Whether the last answer came whole, nothing is under way, and neither side is closing."""
         return (
-            self._ended
-            and self._keeps_alive
+            self._keeps_alive
+            and not self._paused
             and not self._transport.is_closing()
             and not self._transport.get_write_buffer_size()
         )
@@ -106,7 +106,8 @@ class Connection(asyncio.Protocol):
             await self._change()
         if self._failure is not None:
             raise self._failure
-        return b"".join(self._chunks)
+        chunks, self._chunks = self._chunks, []
+        return b"".join(chunks)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes."""

@@ -9,8 +9,7 @@ class ModelLimits:
     """`timeout_s` is for one try, `deadline_s` for a call with all its tries and waits.
 
     A team's own `timeout` and `max_retries` take the place of `timeout_s` and `attempts_max`.
-    `client`: sdk sends each request through the openai client, lean over the same connections
-    without it.
+    `client`: sdk sends each request through the openai client, lean over connections of our own.
     """
 
     connections_max: int = 256
