@@ -470,18 +470,21 @@ async def test_a_header_that_would_break_the_request_is_refused(
 
 
 async def test_a_stream_comes_as_it_is_said(client_of: Opens) -> None:
-    heard = asyncio.Event()
+    begun, heard = asyncio.Event(), asyncio.Event()
 
     async def script(line: Line) -> None:
         while True:
             await line.asked()
-            await line.say(chunked(b"Green", end=b""))
+            await line.say(chunked(end=b""))
+            await begun.wait()
+            await line.say(b"5\r\nGreen\r\n")
             await heard.wait()
             await line.say(b"5\r\n tea.\r\n0\r\n\r\n")
 
     async with serving(script) as provider, asyncio.timeout(WAIT_S):
         client = client_of(provider)
         async with client.stream("/chat/completions", b"{}") as chunks:
+            begun.set()
             assert await anext(chunks) == b"Green"
             heard.set()
             assert [chunk async for chunk in chunks] == [b" tea."]
