@@ -277,6 +277,16 @@ async def test_a_refusal_has_its_headers_and_its_body(client_of: Opens) -> None:
         assert provider.connections == 1
 
 
+async def test_headers_of_another_answer_are_not_those_of_this_one(client_of: Opens) -> None:
+    plain = answer(b"", status=b"500 Oops")
+    waiting = answer(b"", b"Retry-After: 7", status=b"500 Oops")
+    hints = b"HTTP/1.1 103 Early Hints\r\nRetry-After: 7\r\n\r\n"
+    async with serving(Provider.answering(waiting, plain, hints + plain)) as provider:
+        client = client_of(provider)
+        assert [(await failure(client)).wait_s for _ in range(3)] == [7, None, None]
+        assert provider.connections == 1
+
+
 async def test_a_redirect_is_not_followed(lean_of: Opens) -> None:
     said = answer(b"", b"location: /elsewhere", status=b"308 Permanent Redirect")
     async with serving(Provider.answering(said)) as provider:
@@ -365,7 +375,10 @@ async def test_closing_the_client_ends_calls_and_connections(lean_of: Opens) -> 
 async def test_a_line_that_is_never_set_up_is_a_timeout(client_of: Opens) -> None:
     async with serving(Line.gone) as provider:
         provider.scheme = "https"
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         failed = await failure(client_of(provider, replace(LIMITS, connect_timeout_s=0.1)))
+        assert loop.time() - begun < WAIT_S / 2
         assert (failed.error.code, failed.again) == ("model_timeout_error", True)
 
 
@@ -515,7 +528,10 @@ async def test_a_stream_that_breaks_off_may_be_asked_for_again(client_of: Opens)
 
 async def test_a_stream_that_breaks_off_before_its_head_has_failed(client_of: Opens) -> None:
     async with serving(Line.asked) as provider:
-        failed = await streamed(client_of(provider))
+        client = client_of(provider)
+        with pytest.raises(TRY_FAILURES) as caught:
+            await client.stream("/chat/completions", b"{}").__aenter__()
+        failed = failure_of(caught.value, client.where)
         assert (failed.error.code, failed.again) == ("model_provider_error", True)
 
 
