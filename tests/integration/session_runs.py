@@ -111,7 +111,7 @@ def held(db: AsyncSqliteDb, begin: str) -> Iterator[None]:
 async def connections_end() -> None:
     """Wait for the threads of closed connections; one that was not closed fails the test."""
     for thread in threading.enumerate():
-        if "_connection_worker_thread" in thread.name:
+        if "session store" in thread.name:
             await asyncio.to_thread(thread.join, 5)
             assert not thread.is_alive(), thread.name
 

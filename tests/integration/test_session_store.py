@@ -139,12 +139,11 @@ async def test_history_is_found_by_the_index(store: SessionStore, db: AsyncSqlit
 
 async def test_what_is_saved_is_on_disk(db: AsyncSqliteDb) -> None:
     await (await open_store(db, QUICK)).close()
-    engine = SqliteFile(db.path, busy_timeout_s=1).writer()
-    async with engine.connect() as connection:
-        full = 2
-        assert await connection.scalar(sa.text("PRAGMA synchronous")) == full
-        assert await connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
-    await engine.dispose()
+    connection = SqliteFile(db.path, busy_timeout_s=1).connect()
+    full = 2
+    assert connection.core.scalar(sa.text("PRAGMA synchronous")) == full
+    assert connection.core.scalar(sa.text("PRAGMA journal_mode")) == "wal"
+    connection.close()
 
 
 async def test_messages_without_content_survive_the_round_trip(store: SessionStore) -> None:

@@ -1,7 +1,6 @@
 """The version of the tables: made when missing, refused when newer than this code."""
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from teambus_team_runner.sessions.errors import StoreUnfit
 from teambus_team_runner.sessions.sqlite import begin_exclusive
@@ -18,31 +17,31 @@ _versions = sa.Table(
 )
 
 
-async def ensure_schema(connection: AsyncConnection, tables: Tables, place: str) -> None:
+def ensure_schema(connection: sa.Connection, tables: Tables, place: str) -> None:
     """Make the tables unless they are there. `place` is what people call the database."""
-    if not await _is_current(connection, tables, place):
-        await connection.rollback()
-        await begin_exclusive(connection)
-        await _make(connection, tables, place)
-    await connection.commit()
+    if not _is_current(connection, tables, place):
+        connection.rollback()
+        begin_exclusive(connection)
+        _make(connection, tables, place)
+    connection.commit()
 
 
-async def _make(connection: AsyncConnection, tables: Tables, place: str) -> None:
+def _make(connection: sa.Connection, tables: Tables, place: str) -> None:
     # Another process may have made them while this one waited for the lock.
-    if await _is_current(connection, tables, place):
+    if _is_current(connection, tables, place):
         return
-    await connection.run_sync(_metadata.create_all)
-    await connection.run_sync(tables.metadata.create_all, checkfirst=False)
+    _metadata.create_all(connection)
+    tables.metadata.create_all(connection, checkfirst=False)
     version = {"session_table": tables.name, "version": SCHEMA_VERSION}
-    await connection.execute(_versions.insert(), version)
+    connection.execute(_versions.insert(), version)
 
 
-async def _is_current(connection: AsyncConnection, tables: Tables, place: str) -> bool:
-    names = set(await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names()))
+def _is_current(connection: sa.Connection, tables: Tables, place: str) -> bool:
+    names = set(sa.inspect(connection).get_table_names())
     version = None
     if _versions.name in names:
         of_these = sa.select(_versions.c.version).where(_versions.c.session_table == tables.name)
-        version = await connection.scalar(of_these)
+        version = connection.scalar(of_these)
     if version is None and (taken := names & set(tables.metadata.tables)):
         raise StoreUnfit(
             f'"{place}" has a table "{min(taken)}" that is not of teambus: '

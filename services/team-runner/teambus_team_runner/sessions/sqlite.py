@@ -1,25 +1,32 @@
 """All that is particular to SQLite. The other modules here speak SQL that PostgreSQL knows too."""
 
-import asyncio
 import os
 import sqlite3
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from sqlalchemy import URL, event
+import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as insert
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.dialects.sqlite.pysqlite import dialect
+from sqlalchemy.engine import result_tuple
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from teambus_team_runner.sessions.errors import StoreUnavailable, StoreUnfit
 
 Identity: TypeAlias = tuple[int, int] | None
+Statement: TypeAlias = sa.Select[Any] | sa.Insert
 
 VERSION_MIN = (3, 35, 0)
 WAL_TRIES = 100
 WAL_RETRY_S = 0.01
+
+# All that using the database may raise.
+ERRORS = (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError)
+
+_DIALECT = dialect(paramstyle="named")
 
 _LOCKED = "it is locked by another process"
 _REASONS = {
@@ -34,12 +41,20 @@ _REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class SqliteFile:
     """One database file."""
 
-    path: Path
-    busy_timeout_s: float
+    def __init__(self, path: Path, busy_timeout_s: float) -> None:
+        self.path = path
+        self._engine = sa.create_engine(
+            sa.URL.create("sqlite", database=str(path)),
+            connect_args={"timeout": busy_timeout_s},
+            isolation_level="AUTOCOMMIT",
+            poolclass=sa.NullPool,
+            hide_parameters=True,
+        )
+        sa.event.listen(self._engine, "connect", _make_durable)
+        self._prepared: dict[Statement, _Prepared] = {}
 
     def make_folder(self) -> None:
         if sqlite3.sqlite_version_info < VERSION_MIN:
@@ -55,65 +70,95 @@ class SqliteFile:
             return None
         return found.st_dev, found.st_ino
 
-    def writer(self) -> AsyncEngine:
-        """One connection, whose transactions begin with a write and so wait for the lock there."""
-        return self._engine(connections=1)
+    def connect(self) -> "SqliteConnection":
+        """A connection for the thread that makes it."""
+        return SqliteConnection(self._engine.connect(), self._prepared)
 
-    async def prepare(self, connection: AsyncConnection) -> None:
+
+class SqliteConnection:
+    """A connection that reads what is committed, and writes in the transactions begun here.
+
+    SQLAlchemy makes the statements and the connection; the driver executes them, because each
+    execution through SQLAlchemy costs more than what SQLite does in it.
+    """
+
+    def __init__(self, core: sa.Connection, prepared: dict[Statement, "_Prepared"]) -> None:
+        self.core = core
+        self._prepared = prepared
+        self._driver: Any = core.connection.driver_connection
+
+    def prepare(self) -> None:
         """Set the mode kept in the file. SQLite does not wait for others who are setting it."""
         for _ in range(WAL_TRIES):
-            if await _uses_wal(connection):
+            if self._uses_wal():
                 return
-            await asyncio.sleep(WAL_RETRY_S)
+            time.sleep(WAL_RETRY_S)
         raise StoreUnavailable(_LOCKED)
 
-    def readers(self, count: int) -> AsyncEngine:
-        """A few connections without transactions: each reads in one statement."""
-        return self._engine(
-            connections=count, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True
-        )
+    def rows(self, statement: sa.Select[Any], values: dict[str, Any]) -> list[sa.Row[Any]]:
+        prepared = self._of(statement)
+        found = self._driver.execute(prepared.text, prepared.fixed | values).fetchall()
+        return [prepared.row(row) for row in found]
 
-    def _engine(self, *, connections: int, **options: Any) -> AsyncEngine:
-        engine = create_async_engine(
-            URL.create("sqlite+aiosqlite", database=str(self.path)),
-            connect_args={"timeout": self.busy_timeout_s},
-            pool_size=connections,
-            max_overflow=0,
-            pool_reset_on_return=None,
-            hide_parameters=True,
-            **options,
-        )
-        event.listen(engine.sync_engine, "connect", _prepare)
-        return engine
+    def put(self, statement: sa.Insert, rows: Sequence[dict[str, Any]]) -> list[bool]:
+        execute, text = self._driver.execute, self._of(statement).text
+        return [bool(execute(text, row).fetchall()) for row in rows]
+
+    def begin(self) -> None:
+        self._driver.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        self._driver.execute("COMMIT")
+
+    def rollback(self) -> None:
+        self._driver.execute("ROLLBACK")
+
+    def close(self) -> None:
+        with suppress(SQLAlchemyError, sqlite3.Error):  # it may be closed because it is broken
+            self.core.close()
+
+    def _of(self, statement: Statement) -> "_Prepared":
+        if (prepared := self._prepared.get(statement)) is None:
+            prepared = self._prepared[statement] = _Prepared(statement)
+        return prepared
+
+    def _uses_wal(self) -> bool:
+        try:
+            self._driver.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if unavailable(error).reason != _LOCKED:
+                raise
+            return False
+        return True
 
 
-def _prepare(connection: Any, _: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
+class _Prepared:
+    """A statement as the driver takes it. Types convert nothing: JSON is kept as text."""
+
+    def __init__(self, statement: Statement) -> None:
+        compiled = statement.compile(dialect=_DIALECT)
+        self.text = str(compiled)
+        binds = compiled.binds
+        self.fixed = {k: v for k, v in compiled.params.items() if not binds[k].required}
+        columns = statement.selected_columns if isinstance(statement, sa.Select) else ()
+        self.row = result_tuple([str(column.key) for column in columns])
 
 
-async def _uses_wal(connection: AsyncConnection) -> bool:
-    try:
-        await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-    except OperationalError as error:
-        if unavailable(error).reason != _LOCKED:
-            raise
-        return False
-    return True
+def _make_durable(connection: Any, _: object) -> None:
+    connection.execute("PRAGMA synchronous=FULL")
 
 
-async def begin_exclusive(connection: AsyncConnection) -> None:
+def begin_exclusive(connection: sa.Connection) -> None:
     """Begin a transaction in which tables may be made, all or none, by one process at a time."""
-    await connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def unavailable(error: Exception) -> StoreUnavailable:
     """The error in words for people."""
     match error:
-        case DBAPIError(orig=sqlite3.Error() as cause):
+        case (sqlite3.Error() as cause) | DBAPIError(orig=sqlite3.Error() as cause):
             return _refused(cause)
-        case TimeoutError() | PoolTimeout():
+        case TimeoutError():
             return StoreUnavailable("it did not answer in time")
         case OSError():
             return StoreUnavailable(f"its folder cannot be used ({error.strerror})")

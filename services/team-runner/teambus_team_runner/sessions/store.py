@@ -1,6 +1,7 @@
 """The session store: what runs find in their team's database, and what they leave there."""
 
 import asyncio
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -91,10 +92,9 @@ class SessionStore:
         await self._database.close()
 
     async def _rows(
-        self, statement: sa.Select[tuple[object, ...]], values: dict[str, object]
-    ) -> list[sa.Row[tuple[object, ...]]]:
-        async with self._database.reading() as connection:
-            return list(await connection.execute(statement, values))
+        self, statement: sa.Select[Any], values: dict[str, object]
+    ) -> list[sa.Row[Any]]:
+        return await self._database.read(lambda connection: connection.rows(statement, values))
 
 
 async def open_store(db: AsyncSqliteDb, settings: StoreSettings) -> SessionStore:

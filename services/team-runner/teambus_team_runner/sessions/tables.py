@@ -92,7 +92,7 @@ def _runs(name: str, metadata: sa.MetaData) -> sa.Table:
     )
 
 
-def _put_session(sessions: sa.Table) -> sa.Executable:
+def _put_session(sessions: sa.Table) -> sa.Insert:
     """Insert or update, unless a newer opening wrote; gives back the keys of those written."""
     put = insert(sessions)
     new = put.excluded
@@ -109,7 +109,7 @@ def _put_session(sessions: sa.Table) -> sa.Executable:
     ).returning(sessions.c.tenant, sessions.c.session_id)
 
 
-def _put_run(runs: sa.Table) -> sa.Executable:
+def _put_run(runs: sa.Table) -> sa.Insert:
     """Insert if absent; gives back the keys of those that now stand in the session given."""
     put = insert(runs)
     return put.on_conflict_do_update(

@@ -2,13 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
-import sqlalchemy as sa
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from teambus_team_runner.sessions.database import Database
+from teambus_team_runner.sessions.database import Connection, Database
 from teambus_team_runner.sessions.errors import RunInAnotherSession, StoreFenced, StoreUnavailable
 from teambus_team_runner.sessions.rows import Key, Rows
 from teambus_team_runner.sessions.settings import StoreSettings
@@ -89,41 +87,40 @@ class Writer:
         return refused
 
     async def _transaction(self, batch: Sequence[Rows]) -> dict[Rows, Exception]:
-        """Write all that may be written in one transaction and say which may not, and why."""
-        refused: dict[Rows, Exception] = {}
-        async with self._database.writing() as connection:
-            while left := [rows for rows in batch if rows not in refused]:
-                found = await self._put(connection, left)
-                if not found:
-                    await connection.commit()
-                    break
-                await connection.rollback()
-                refused |= found
-        return refused
-
-    async def _put(self, connection: AsyncConnection, batch: list[Rows]) -> dict[Rows, Exception]:
-        sessions = await _put(connection, self._tables.put_session, [r.session for r in batch])
-        fenced: dict[Rows, Exception] = {
-            rows: StoreFenced(rows.session["session_id"], rows.session["fence"])
-            for rows in batch
-            if rows.session_key not in sessions
-        }
-        if fenced:
-            return fenced
-        runs = await _put(connection, self._tables.put_run, [rows.run for rows in batch])
-        return {
-            rows: RunInAnotherSession(rows.run["run_id"])
-            for rows in batch
-            if rows.run_key not in runs
-        }
+        return await self._database.write(partial(_put_all, tables=self._tables, batch=batch))
 
 
-async def _put(
-    connection: AsyncConnection, statement: sa.Executable, rows: list[dict[str, Any]]
-) -> set[Key]:
-    """Put the rows and give back the keys of those that were."""
-    written = await connection.execute(statement, rows[0] if len(rows) == 1 else rows)
-    return {(tenant, id_) for tenant, id_ in written}
+def _put_all(
+    connection: Connection, tables: Tables, batch: Sequence[Rows]
+) -> dict[Rows, Exception]:
+    """Write all that may be written in one transaction and say which may not, and why."""
+    refused: dict[Rows, Exception] = {}
+    while left := [rows for rows in batch if rows not in refused]:
+        connection.begin()
+        found = _put(connection, tables, left)
+        if not found:
+            connection.commit()
+            break
+        connection.rollback()
+        refused |= found
+    return refused
+
+
+def _put(connection: Connection, tables: Tables, batch: list[Rows]) -> dict[Rows, Exception]:
+    sessions = connection.put(tables.put_session, [rows.session for rows in batch])
+    fenced: dict[Rows, Exception] = {
+        rows: StoreFenced(rows.session["session_id"], rows.session["fence"])
+        for rows, written in zip(batch, sessions, strict=True)
+        if not written
+    }
+    if fenced:
+        return fenced
+    runs = connection.put(tables.put_run, [rows.run for rows in batch])
+    return {
+        rows: RunInAnotherSession(rows.run["run_id"])
+        for rows, written in zip(batch, runs, strict=True)
+        if not written
+    }
 
 
 def _settle(answer: asyncio.Future[None], refusal: Exception | None) -> None:
