@@ -5,6 +5,7 @@ import asyncio
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import traceback
@@ -101,6 +102,28 @@ async def test_a_database_locked_by_another_process_is_unavailable_until_it_is_l
     assert stored_run_ids(db) == ["r1"]
 
 
+async def test_a_lock_on_a_file_not_yet_in_wal_mode_is_waited_for(db: AsyncSqliteDb) -> None:
+    db.path.parent.mkdir()
+    change(db, "CREATE TABLE theirs (theirs)")
+    with held(db, "BEGIN IMMEDIATE"):
+        opening = asyncio.create_task(open_store(db, QUICK))
+        await asyncio.wait((opening,), timeout=0.1)
+        assert not opening.done()
+    await (await opening).close()
+
+
+async def test_what_keeps_a_file_from_wal_mode_is_told_unless_it_is_a_lock(
+    db: AsyncSqliteDb,
+) -> None:
+    db.path.parent.mkdir()
+    change(db, "CREATE TABLE theirs (theirs)")
+    connection = sqlite.SqliteFile(db.path, busy_timeout_s=1).connect()
+    connection.begin()
+    with pytest.raises(sqlite3.OperationalError, match="within a transaction"):
+        connection.prepare()
+    connection.close()
+
+
 async def test_a_short_lock_is_waited_for(db: AsyncSqliteDb) -> None:
     store = await open_store(db, StoreSettings(store_busy_timeout_s=10, store_timeout_s=20))
     with held(db, "BEGIN IMMEDIATE"):
@@ -182,6 +205,23 @@ async def test_a_reason_holds_neither_sql_nor_content(db: AsyncSqliteDb) -> None
     shown = "".join(traceback.format_exception(failure.value))
     assert "INSERT INTO" not in shown
     assert "secretsecret" not in shown + str(failure.value.__context__)
+
+
+async def test_a_reason_for_not_opening_holds_no_sql(db: AsyncSqliteDb) -> None:
+    with each_connection_told("PRAGMA max_page_count = 2"):
+        with pytest.raises(StoreUnavailable, match="its disk is full") as failure:
+            await open_store(db, QUICK)
+    shown = "".join(traceback.format_exception(failure.value))
+    assert "CREATE TABLE" not in shown
+
+
+async def test_a_connection_that_broke_can_be_closed(db: AsyncSqliteDb) -> None:
+    db.path.parent.mkdir()
+    connection = sqlite.SqliteFile(db.path, busy_timeout_s=1).connect()
+    connection.core.exec_driver_sql("SELECT 1")
+    connection.core.connection.driver_connection.close()  # type: ignore[union-attr]  # it has one
+    connection.close()
+    assert connection.core.closed
 
 
 async def test_a_folder_in_the_place_of_the_file_is_unavailable(db: AsyncSqliteDb) -> None:

@@ -60,9 +60,10 @@ class ConnectionThread(Generic[C]):
         return result
 
     def end(self) -> None:
-        """Take nothing more: finish what was asked for, close the connection, end the thread."""
-        if self._ending:
-            return
+        """Take nothing more: finish what was asked for, close the connection, end the thread.
+
+        May be called twice.
+        """
         self._ending = True
         self._give()
         if self._thread.ident is None:
