@@ -1,7 +1,6 @@
 """The command: `python -P -m teambus.testing.model --port 0 --log calls.jsonl`."""
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from teambus.testing.model.server import HOST, listen, serve
 
 def main() -> None:
     arguments = _arguments()
-    # A call cut off by the end of the process is in the log of calls, not a failure to report.
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     log = CallLog(arguments.log)
     app = ModelApp(log, arguments.rules, latency_s=arguments.latency_ms / 1000)
     try:

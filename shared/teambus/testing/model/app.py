@@ -1,19 +1,32 @@
-"""The ASGI app: the API that clients under test call, and the controls that tests call."""
+"""What is answered: the API that clients under test call, and the controls that tests call."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import msgspec
 
-from teambus.testing.model.calls import CallLog
-from teambus.testing.model.connection import JSON, ClientGone, Connection, Receive, Scope, Send
+from teambus.testing.model.calls import Asked, CallLog, ScriptedCall
+from teambus.testing.model.connection import (
+    EVENT_STREAM,
+    ClientGone,
+    Connection,
+    Reply,
+    Request,
+    refusal,
+)
 from teambus.testing.model.render import completion, sse_chunks
 from teambus.testing.model.rules import Rule, RuleBook, RuleError, parse_rules
-from teambus.testing.model.script import Answer, scripted_answer
-from teambus.testing.model.wire import ApiError, ChatRequest, digest_of, parse_request
+from teambus.testing.model.script import scripted_answer
+from teambus.testing.model.wire import ApiError, ChatRequest, parse_request
 
 PATIENCE_S = 3600.0
 GARBAGE = b"<html>this is not the JSON you are looking for"
 PLAIN_RULE = Rule(match="")
+CHAT = b"/v1/chat/completions"
+
+# How a call ends, and what is still to be said then.
+Ending = tuple[str, Reply | None]
 
 _RELEASE = "/_release/"
 
@@ -55,100 +68,111 @@ class ModelApp:
         self._gates = Gates()
         self._latency_s = latency_s
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        connection = Connection(scope, receive, send)
-        try:
-            await self._route(connection)
-        except ClientGone:
-            return
-        except (ApiError, RuleError) as error:
-            told = error if isinstance(error, ApiError) else ApiError(400, str(error))
-            await connection.reply_error(told)
+    def __call__(self, connection: Connection) -> Coroutine[Any, Any, None] | None:
+        """Answer; return what is to be awaited where that takes time."""
+        asked = connection.request
+        if asked.target == CHAT and asked.method == b"POST":
+            return self._take_call(connection)
+        return self._control(connection)
 
-    async def _route(self, connection: Connection) -> None:
-        match connection.method, connection.path:
-            case "POST", "/v1/chat/completions":
-                await self._take_call(connection)
-            case "GET", "/v1/models":
-                await connection.reply(200, b'{"object":"list","data":[]}')
-            case "GET", "/_calls":
-                await self._tell_calls(connection)
-            case "DELETE", "/_calls":
-                self._log.forget()
-                await connection.reply(200, b"{}")
-            case "POST", "/_rules":
-                await self._replace_rules(connection, parse_rules(await connection.body()))
-            case "DELETE", "/_rules":
-                await self._replace_rules(connection, RuleBook())
-            case "POST", path if path.startswith(_RELEASE):
-                await self._release(connection, path.removeprefix(_RELEASE))
-            case method, path:
-                raise ApiError(404, f"there is no {method} {path} here")
-
-    async def _take_call(self, connection: Connection) -> None:
-        body = await connection.body()
+    def _take_call(self, connection: Connection) -> Coroutine[Any, Any, None] | None:
+        body, header = connection.request.body or b"", connection.request.header
         request = _read(body)
         known = None if isinstance(request, ApiError) else request
-        call = self._log.begin(known, digest_of(body), connection.headers)
-        outcome = "stopped"
+        call = self._log.begin(Asked(known, body, header(b"authorization"), header(b"user-agent")))
+        if isinstance(request, ApiError):
+            self._end(connection, call, *_refused(request))
+            return None
+        rule = self._rules.take(request) or PLAIN_RULE
+        if self._latency_s or rule.takes_time:
+            self._log.write()
+            return self._take_time(connection, call, request, rule)
+        self._end(connection, call, *_at_once(request, rule))
+        return None
+
+    async def _take_time(
+        self, connection: Connection, call: ScriptedCall, request: ChatRequest, rule: Rule
+    ) -> None:
+        outcome, reply = "stopped", None
         try:
-            if isinstance(request, ApiError):
-                raise request
-            outcome = await self._answer(connection, request, call.digest)
-        except ApiError as error:
-            outcome = f"status {error.status}"
-            await connection.reply_error(error)
+            outcome, reply = await self._in_time(connection, request, rule)
         except ClientGone:
             outcome = "client gone"
-        except asyncio.CancelledError:
-            # The server is stopping. A client must see that, not an error the script never told.
-            connection.close()
-            raise
         finally:
-            self._log.end(call, outcome)
+            self._end(connection, call, outcome, reply)
 
-    async def _answer(self, connection: Connection, request: ChatRequest, digest: str) -> str:
-        rule = self._rules.take(request) or PLAIN_RULE
+    def _end(
+        self, connection: Connection, call: ScriptedCall, outcome: str, reply: Reply | None
+    ) -> None:
+        self._log.end(call, outcome)
+        if reply is not None:
+            connection.reply(reply)
+
+    async def _in_time(self, connection: Connection, request: ChatRequest, rule: Rule) -> Ending:
         if delay_s := self._latency_s + rule.delay_ms / 1000:
             await connection.wait(delay_s)
         if rule.hold and not await self._gates.pass_through(rule.hold, connection):
-            raise ApiError(504, f"held as {rule.hold!r} for {PATIENCE_S:g} s and never released")
+            late = f"held as {rule.hold!r} for {PATIENCE_S:g} s and never released"
+            return _refused(ApiError(504, late))
         if rule.hang:
             await connection.wait(PATIENCE_S)
         if rule.hang or rule.drop:
             await connection.drop()
-            return "dropped"
-        if error := rule.api_error():
-            raise error
-        if rule.garbage:
-            await connection.reply(200, GARBAGE, (JSON,))
-            return "garbage"
-        answer = scripted_answer(request) if rule is PLAIN_RULE else rule.answer(request)
-        return await _say(connection, request, answer, rule, digest)
+            return "dropped", None
+        if rule.is_spoken and (rule.drop_midway or rule.chunk_delay_ms):
+            return await _say_slowly(connection, request, rule)
+        return _at_once(request, rule)
 
-    async def _replace_rules(self, connection: Connection, rules: RuleBook) -> None:
+    async def _control(self, connection: Connection) -> None:
+        try:
+            told = await self._controlled(connection.request)
+        except ApiError as error:
+            connection.reply(refusal(error))
+        except RuleError as error:
+            connection.reply(refusal(ApiError(400, str(error))))
+        else:
+            connection.reply(Reply(200, told))
+
+    async def _controlled(self, request: Request) -> bytes:
+        match request.method, request.path:
+            case b"GET", "/v1/models":
+                return b'{"object":"list","data":[]}'
+            case b"GET", "/_calls":
+                return await self._tell_calls(request.query)
+            case b"DELETE", "/_calls":
+                self._log.forget()
+                return b"{}"
+            case b"POST", "/_rules":
+                return self._replace_rules(parse_rules(request.body or b""))
+            case b"DELETE", "/_rules":
+                return self._replace_rules(RuleBook())
+            case b"POST", path if path.startswith(_RELEASE):
+                return self._release(path.removeprefix(_RELEASE))
+            case method, path:
+                raise ApiError(404, f"there is no {method.decode()} {path} here")
+
+    def _replace_rules(self, rules: RuleBook) -> bytes:
         self._rules = rules
         self._gates.shut()
-        await connection.reply(200, msgspec.json.encode({"rules": len(rules.rules)}))
+        return msgspec.json.encode({"rules": len(rules.rules)})
 
-    async def _release(self, connection: Connection, name: str) -> None:
+    def _release(self, name: str) -> bytes:
         known = self._rules.holds() | self._gates.known()
         if name not in known:
             raise ApiError(404, f"no rule holds {name!r}; held are: {sorted(known) or 'none'}")
-        await connection.reply(200, msgspec.json.encode({"released": self._gates.open(name)}))
+        return msgspec.json.encode({"released": self._gates.open(name)})
 
-    async def _tell_calls(self, connection: Connection) -> None:
-        since = int(_number(connection, "since", self._log.forgotten))
-        begun = _number(connection, "wait_for", 0)
-        ended = _number(connection, "wait_for_ended", 0)
-        timeout_s = min(_number(connection, "timeout_s", 10), PATIENCE_S)
+    async def _tell_calls(self, query: dict[str, str]) -> bytes:
+        since = int(_number(query, "since", self._log.forgotten))
+        begun = _number(query, "wait_for", 0)
+        ended = _number(query, "wait_for_ended", 0)
+        timeout_s = min(_number(query, "timeout_s", 10), PATIENCE_S)
 
         def reached() -> bool:
             return self._log.begun_since(since) >= begun and self._log.ended_since(since) >= ended
 
         in_time = await self._log.wait(reached, timeout_s)
-        told = self._log.since(since, reached=in_time)
-        await connection.reply(200, msgspec.json.encode(told))
+        return msgspec.json.encode(self._log.since(since, reached=in_time))
 
 
 def _read(body: bytes) -> ChatRequest | ApiError:
@@ -159,8 +183,8 @@ def _read(body: bytes) -> ChatRequest | ApiError:
         return error
 
 
-def _number(connection: Connection, name: str, default: float) -> float:
-    given = connection.query.get(name)
+def _number(query: dict[str, str], name: str, default: float) -> float:
+    given = query.get(name)
     try:
         number = default if given is None else float(given)
     except ValueError:
@@ -171,18 +195,30 @@ def _number(connection: Connection, name: str, default: float) -> float:
     return number
 
 
-async def _say(
-    connection: Connection, request: ChatRequest, answer: Answer, rule: Rule, digest: str
-) -> str:
-    pause_s = rule.chunk_delay_ms / 1000
+def _at_once(request: ChatRequest, rule: Rule) -> Ending:
+    if error := rule.api_error():
+        return _refused(error)
+    if rule.garbage:
+        return "garbage", Reply(200, GARBAGE)
+    answer = scripted_answer(request) if rule is PLAIN_RULE else rule.answer(request)
+    if request.stream:
+        return "answered", Reply(200, b"".join(sse_chunks(request, answer)), EVENT_STREAM)
+    return "answered", Reply(200, completion(request, answer))
+
+
+def _refused(error: ApiError) -> Ending:
+    return f"status {error.status}", refusal(error)
+
+
+async def _say_slowly(connection: Connection, request: ChatRequest, rule: Rule) -> Ending:
+    answer, pause_s = rule.answer(request), rule.chunk_delay_ms / 1000
     match bool(request.stream), rule.drop_midway:
         case True, False:
-            await connection.reply_stream(sse_chunks(request, answer, digest), pause_s=pause_s)
-        case False, False:
-            await connection.reply(200, completion(request, answer, digest))
+            await connection.reply_slowly(sse_chunks(request, answer), pause_s)
         case True, True:
-            chunks = sse_chunks(request, answer, digest)
-            await connection.break_off_stream(chunks, pause_s=pause_s)
+            await connection.break_off_stream(sse_chunks(request, answer), pause_s)
+        case False, True:
+            await connection.break_off(Reply(200, completion(request, answer)))
         case _:
-            await connection.break_off_reply(completion(request, answer, digest))
-    return "dropped" if rule.drop_midway else "answered"
+            return "answered", Reply(200, completion(request, answer))
+    return "dropped" if rule.drop_midway else "answered", None

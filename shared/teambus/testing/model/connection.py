@@ -1,126 +1,185 @@
-"""One HTTP exchange: read the request, answer it, notice that the client has gone, or break off."""
+"""One HTTP exchange: what was asked, its answer, noticing that the client has gone, breaking off.
+
+Everything here is told in bytes written at once; only what has to let time pass is awaited.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from functools import cached_property
-from typing import Any
-from urllib.parse import parse_qsl
+from collections.abc import Callable
+from functools import lru_cache
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote
 
 from teambus.testing.model.wire import ApiError
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = Iterable[tuple[bytes, bytes]]
-
-BODY_BYTES_MAX = 64 * 1024 * 1024
-# The ASGI extension by which the server lets the app close the connection without an answer.
-CLOSE = "teambus.close"
-
-JSON = (b"content-type", b"application/json")
-EVENT_STREAM = ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"))
+JSON = b"content-type: application/json\r\n"
+EVENT_STREAM = (
+    b"content-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n"
+)
+_STATUSES = frozenset(HTTPStatus)
+_LAST_CHUNK = b"0\r\n\r\n"
 
 
 class ClientGone(Exception):
     """The client closed the connection before it had its answer."""
 
 
-class Connection:
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._scope = scope
-        self._receive = receive
-        self._send = send
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
+class Request(NamedTuple):
+    """What a client asked, whole. Of a body over the limit there is None."""
 
-    @cached_property
-    def headers(self) -> dict[bytes, bytes]:
-        return dict(self._scope["headers"])
+    method: bytes
+    target: bytes
+    headers: dict[bytes, bytes]
+    body: bytes | None
+    keep_alive: bool
 
-    @cached_property
+    def header(self, name: bytes) -> bytes:
+        """By its name in lower case; empty when it is not there."""
+        usual = self.headers.get(name.title())
+        if usual is not None:
+            return usual
+        return next((value for key, value in self.headers.items() if key.lower() == name), b"")
+
+    @property
+    def path(self) -> str:
+        return unquote(self.target.partition(b"?")[0].decode("latin-1"))
+
+    @property
     def query(self) -> dict[str, str]:
-        return dict(parse_qsl(self._scope["query_string"].decode("latin-1")))
+        return dict(parse_qsl(self.target.partition(b"?")[2].decode("latin-1")))
 
-    async def body(self) -> bytes:
-        body, more = b"", True
-        while more:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            body += message["body"]
-            more = message["more_body"]
-            if len(body) > BODY_BYTES_MAX:
-                raise ApiError(413, f"the request body is over {BODY_BYTES_MAX} bytes")
-        return body
 
-    async def reply(self, status: int, body: bytes, headers: Headers = (JSON,)) -> None:
-        await self._start(status, [*headers, (b"content-length", b"%d" % len(body))])
-        await self._send({"type": "http.response.body", "body": body})
+NOTHING = Request(b"", b"", {}, b"", keep_alive=False)
 
-    async def reply_error(self, error: ApiError) -> None:
-        headers = [JSON]
-        if error.retry_after_s is not None:
-            headers.append((b"retry-after", f"{error.retry_after_s:g}".encode()))
-        await self.reply(error.status, error.body(), headers)
 
-    async def reply_stream(self, chunks: list[bytes], *, pause_s: float) -> None:
-        await self._start(200, EVENT_STREAM)
-        await self._send_chunks(chunks, pause_s)
-        await self._send({"type": "http.response.body", "body": b""})
+class Reply(NamedTuple):
+    """An answer that is there as a whole."""
 
-    async def break_off_reply(self, body: bytes) -> None:
+    status: int
+    body: bytes
+    fields: bytes = JSON
+
+
+def refusal(error: ApiError) -> Reply:
+    fields = JSON
+    if error.retry_after_s is not None:
+        fields += f"retry-after: {error.retry_after_s:g}\r\n".encode()
+    return Reply(error.status, error.body(), fields)
+
+
+class Connection:
+    """One client, and what it asks now. `when_over` is told once an answer is written."""
+
+    __slots__ = ("_gone", "_pause", "_transport", "_when_over", "request")
+
+    def __init__(self, transport: asyncio.WriteTransport, when_over: Callable[[], None]) -> None:
+        self.request = NOTHING
+        self._transport = transport
+        self._when_over = when_over
+        self._gone = False
+        self._pause: asyncio.Future[None] | None = None
+
+    def reply(self, reply: Reply) -> None:
+        if reply.fields is EVENT_STREAM:
+            self._start(reply, _chunk(reply.body) + _LAST_CHUNK)
+        else:
+            self._start(reply, reply.body)
+        self._when_over()
+
+    async def reply_slowly(self, chunks: list[bytes], pause_s: float) -> None:
+        """A stream with a pause before each chunk but the first."""
+        await self._stream(chunks, pause_s)
+        self._write(_LAST_CHUNK)
+        self._when_over()
+
+    async def break_off(self, reply: Reply) -> None:
         """Promise the whole body, send half of it, and close."""
-        await self._start(200, [JSON, (b"content-length", b"%d" % len(body))])
-        half = body[: len(body) // 2]
-        await self._send({"type": "http.response.body", "body": half, "more_body": True})
+        half = reply.body[: len(reply.body) // 2]
+        self._start(reply, half)
         await self.drop()
 
-    async def break_off_stream(self, chunks: list[bytes], *, pause_s: float) -> None:
-        await self._start(200, EVENT_STREAM)
-        await self._send_chunks(chunks[: len(chunks) // 2], pause_s)
+    async def break_off_stream(self, chunks: list[bytes], pause_s: float) -> None:
+        await self._stream(chunks[: len(chunks) // 2], pause_s)
         await self.drop()
 
     async def drop(self) -> None:
         """Close after what has been sent, with no proper end, and see it closed."""
         self.close()
-        await self._gone()
+        while not self._gone:
+            await self._wait(None)
 
     def close(self) -> None:
-        self._scope["extensions"][CLOSE]["close"]()
+        self._transport.close()
+
+    def client_left(self) -> None:
+        """For the server to say; whoever waits here hears of it."""
+        self._gone = True
+        self._wake()
 
     async def wait(self, seconds: float) -> None:
         """Let time pass, unless the client goes."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._gone()
-        except TimeoutError:
-            return
-        raise ClientGone
+        if not self._gone:
+            await self._wait(seconds)
+        if self._gone:
+            raise ClientGone
 
     async def wait_for(self, event: asyncio.Event, seconds: float) -> bool:
         """Whether the event came in time. Raises when the client goes first."""
         coming = asyncio.create_task(event.wait())
-        going = asyncio.create_task(self._gone())
+        coming.add_done_callback(self._wake)
         try:
-            await asyncio.wait((coming, going), timeout=seconds, return_when="FIRST_COMPLETED")
-            if going.done() and not coming.done():
-                raise ClientGone
-            return coming.done()
+            await self.wait(seconds)
+        except ClientGone:
+            if not coming.done():
+                raise
         finally:
+            coming.remove_done_callback(self._wake)
             coming.cancel()
-            going.cancel()
+        return event.is_set()
 
-    async def _start(self, status: int, headers: Headers) -> None:
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+    async def _wait(self, seconds: float | None) -> None:
+        """Until woken, `seconds` at most."""
+        loop = asyncio.get_running_loop()
+        self._pause = loop.create_future()
+        timer = None if seconds is None else loop.call_later(seconds, self._wake)
+        try:
+            await self._pause
+        finally:
+            self._pause = None
+            if timer is not None:
+                timer.cancel()
 
-    async def _send_chunks(self, chunks: list[bytes], pause_s: float) -> None:
-        if not pause_s:
-            chunks = [b"".join(chunks)]
-        for at, chunk in enumerate(chunks):
-            if at:
-                await self.wait(pause_s)
-            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+    def _wake(self, _: object = None) -> None:
+        if self._pause is not None and not self._pause.done():
+            self._pause.set_result(None)
 
-    async def _gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+    async def _stream(self, chunks: list[bytes], pause_s: float) -> None:
+        first, *others = chunks if pause_s else [b"".join(chunks)]
+        self._start(Reply(200, b"", EVENT_STREAM), _chunk(first))
+        for chunk in others:
+            await self.wait(pause_s)
+            self._write(_chunk(chunk))
+
+    def _start(self, reply: Reply, body: bytes) -> None:
+        """All in one write, so that it goes as one packet where it can."""
+        head = _head(reply.status, reply.fields, self.request.keep_alive)
+        if reply.fields is not EVENT_STREAM:
+            head = b"%bcontent-length: %d\r\n" % (head, len(reply.body))
+        if self.request.method == b"HEAD":
+            body = b""
+        self._write(b"%b\r\n%b" % (head, body))
+
+    def _write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@lru_cache(maxsize=100)
+def _head(status: int, fields: bytes, keep_alive: bool) -> bytes:
+    reason = HTTPStatus(status).phrase if status in _STATUSES else ""
+    connection = "keep-alive" if keep_alive else "close"
+    return f"HTTP/1.1 {status} {reason}\r\nconnection: {connection}\r\n".encode() + fields

@@ -1,6 +1,6 @@
 """Turns an answer into the bytes of a completion, whole or as server-sent events."""
 
-import hashlib
+from collections.abc import Sequence
 
 import msgspec
 
@@ -86,20 +86,21 @@ class Chunk(msgspec.Struct):
 _encode = msgspec.json.Encoder().encode
 
 
-def completion(request: ChatRequest, answer: Answer, digest: str) -> bytes:
-    calls = tool_calls(request, answer)
-    message = CompletionMessage("assistant", answer.text, calls or msgspec.UNSET)
-    choice = Choice(0, message, answer.finish_reason)
+def completion(request: ChatRequest, answer: Answer) -> bytes:
+    digest = conversation_digest(request)
+    calls = tool_calls(digest, answer) if answer.calls else msgspec.UNSET
+    choice = Choice(0, CompletionMessage("assistant", answer.text, calls), answer.finish_reason)
     return _encode(Completion(_id(digest), request.model, [choice], usage_of(request, answer)))
 
 
-def sse_chunks(request: ChatRequest, answer: Answer, digest: str) -> list[bytes]:
+def sse_chunks(request: ChatRequest, answer: Answer) -> list[bytes]:
     """One event per word of text and per half of each tool call's arguments."""
+    digest = conversation_digest(request)
     answer_id, spare = _id(digest), None if request.wants_usage else msgspec.UNSET
     chunk = Chunk(answer_id, request.model, [], spare)
     events = [_event_of(chunk, DeltaChoice(0, Delta(role="assistant", content=_opening(answer))))]
     events += _text_events(chunk, answer.text or "")
-    for at, call in enumerate(tool_calls(request, answer)):
+    for at, call in enumerate(tool_calls(digest, answer)):
         deltas = (Delta(tool_calls=[part]) for part in _call_parts(at, call))
         events += [_event_of(chunk, DeltaChoice(0, delta)) for delta in deltas]
     events.append(_event_of(chunk, DeltaChoice(0, Delta(), answer.finish_reason)))
@@ -109,19 +110,19 @@ def sse_chunks(request: ChatRequest, answer: Answer, digest: str) -> list[bytes]
     return [*events, b"data: [DONE]\n\n"]
 
 
-def tool_calls(request: ChatRequest, answer: Answer) -> list[ToolCall]:
+def tool_calls(digest: str, answer: Answer) -> list[ToolCall]:
     """Ids follow from the conversation so far, so a longer one never repeats an earlier id."""
-    if not answer.calls:
-        return []
-    digest = conversation_digest(request)
-    return [ToolCall(_call_id(digest, at), call) for at, call in enumerate(answer.calls)]
+    return [ToolCall(f"call_{digest[:20]}{at:04x}", call) for at, call in enumerate(answer.calls)]
 
 
 def usage_of(request: ChatRequest, answer: Answer) -> Usage:
-    asked = sum(
-        _words(message.text, _functions(message.tool_calls)) for message in request.messages
-    )
-    said = _words(answer.text or "", answer.calls)
+    """Counts spaces: prompts are long, and nobody bills for these tokens."""
+    asked = 0
+    for message in request.messages:
+        asked += _words(message.text)
+        if message.tool_calls:
+            asked += _words_of_calls([call.function for call in message.tool_calls])
+    said = _words(answer.text or "") + _words_of_calls(answer.calls)
     return Usage(asked, said, asked + said)
 
 
@@ -159,19 +160,13 @@ def _pieces(text: str) -> list[str]:
     return [piece for piece in pieces if piece]
 
 
-def _functions(calls: list[ToolCall] | None) -> tuple[FunctionCall, ...]:
-    return tuple(call.function for call in calls or ())
+def _words(text: str) -> int:
+    return text.count(" ") + 1 if text else 0
 
 
-def _words(text: str, calls: tuple[FunctionCall, ...]) -> int:
-    """Counts spaces: prompts are long, and nobody bills for these tokens."""
-    said = text.count(" ") + 1 if text else 0
-    return said + sum(2 + call.arguments.count(" ") for call in calls)
+def _words_of_calls(calls: Sequence[FunctionCall]) -> int:
+    return sum(2 + call.arguments.count(" ") for call in calls) if calls else 0
 
 
 def _id(digest: str) -> str:
     return f"chatcmpl-{digest[:24]}"
-
-
-def _call_id(digest: str, at: int) -> str:
-    return f"call_{hashlib.sha256(f'{digest}:{at}'.encode()).hexdigest()[:24]}"

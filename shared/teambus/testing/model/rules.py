@@ -79,6 +79,17 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             return "it has no action; give `reply`, `tool_calls`, `status`, `delay_ms` or another"
         return None
 
+    @property
+    def takes_time(self) -> bool:
+        """Whether its answer has to be waited for: for a while, or for the connection to end."""
+        timing = self.hold or self.delay_ms or self.chunk_delay_ms
+        return bool(timing or self.hang or self.drop or self.drop_midway)
+
+    @property
+    def is_spoken(self) -> bool:
+        """Whether the model says something; it may also be late, or break off."""
+        return self.status is None and not (self.garbage or self.drop or self.hang)
+
     def matches(self, request: ChatRequest) -> bool:
         if self.model is not None and self.model != request.model:
             return False

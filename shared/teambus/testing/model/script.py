@@ -5,12 +5,15 @@ Pure: the same request always gets the same answer.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
 from teambus.testing.model.wire import ChatRequest, FinishReason, FunctionCall, Message
 
 DELEGATE = "delegate_task_to_member"
+# An agent says the same with each call, so what is read there is remembered.
+SYSTEM_TEXTS_MAX = 256
 
 _MEMBER_ID = re.compile(r'<member id="([^"]+)"')
 _TAG = re.compile(r"</?[a-z_]+[^>]*>")
@@ -40,8 +43,13 @@ def scripted_answer(request: ChatRequest) -> Answer:
 def _delegations(request: ChatRequest) -> tuple[FunctionCall, ...]:
     if DELEGATE not in request.tool_names or request.tool_choice == "none":
         return ()
-    members = dict.fromkeys(_MEMBER_ID.findall(request.system_text))
-    return tuple(_delegation(member, request.user_text) for member in members)
+    question = request.user_text
+    return tuple(_delegation(member, question) for member in _members(request.system_text))
+
+
+@lru_cache(maxsize=SYSTEM_TEXTS_MAX)
+def _members(system_text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_MEMBER_ID.findall(system_text)))
 
 
 def _delegation(member: str, question: str) -> FunctionCall:
@@ -84,6 +92,7 @@ def _sentence(request: ChatRequest) -> str:
     return f'My answer to "{asked}" is ready.'
 
 
+@lru_cache(maxsize=SYSTEM_TEXTS_MAX)
 def _first_instruction(system_text: str) -> str:
     lines = (_TAG.sub("", line).strip(" -*\t") for line in system_text.splitlines())
     return next((line for line in lines if line), "")

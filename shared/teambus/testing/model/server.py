@@ -2,58 +2,22 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
-from collections.abc import Sequence
-from types import FrameType
 
 import msgspec
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from teambus.testing.model.app import ModelApp
-from teambus.testing.model.connection import CLOSE
+from teambus.testing.model.protocol import App, House
+
+if sys.platform == "win32":
+    from asyncio import new_event_loop
+else:
+    from uvloop import new_event_loop
 
 HOST = "127.0.0.1"
-# Longer than the client pools under test keep theirs, so that none meets a closing connection.
-KEEP_ALIVE_S = 300
-
-
-class BreakableHttp(HttpToolsProtocol):
-    """Lets the app close a connection, which ASGI has no word for."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {CLOSE: {"close": self.transport.close}}
-
-
-class ModelProcess(uvicorn.Server):
-    """Says where it listens once it does, and stops at once: its clients are tests."""
-
-    def __init__(self, config: uvicorn.Config, *, watch_fd: int | None) -> None:
-        super().__init__(config)
-        self._watch_fd = watch_fd
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self._watch_fd is not None:
-            asyncio.get_running_loop().add_reader(self._watch_fd, self._on_parent, self._watch_fd)
-        port = _port_of(sockets or ())
-        ready = {"port": port, "base_url": f"http://{HOST}:{port}/v1"}
-        sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
-        sys.stdout.flush()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._stop()
-
-    def _on_parent(self, watch_fd: int) -> None:
-        if not os.read(watch_fd, 4096):
-            asyncio.get_running_loop().remove_reader(watch_fd)
-            self._stop()
-
-    def _stop(self) -> None:
-        self.should_exit = True
-        self.force_exit = True
+STOP_S = 2
+_WAITING_CLIENTS_MAX = 2048
 
 
 def listen(port: int) -> socket.socket:
@@ -63,25 +27,33 @@ def listen(port: int) -> socket.socket:
     return listening
 
 
-def serve(app: ModelApp, listening: socket.socket, *, watch_fd: int | None) -> None:
-    """Returns once stopped."""
-    config = uvicorn.Config(
-        app,
-        http=BreakableHttp,
-        loop="auto",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-    )
-    ModelProcess(config, watch_fd=watch_fd).run([listening])
+def serve(app: App, listening: socket.socket, *, watch_fd: int | None) -> None:
+    """Returns once stopped, which is at once: its clients are tests."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_serve(House(app), listening, watch_fd))
 
 
-def _port_of(sockets: Sequence[socket.socket]) -> int:
-    assert len(sockets) == 1, sockets
-    return int(sockets[0].getsockname()[1])
+async def _serve(house: House, listening: socket.socket, watch_fd: int | None) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if watch_fd is not None:
+        loop.add_reader(watch_fd, _on_parent, watch_fd, stop)
+    server = await loop.create_server(house.protocol, sock=listening, backlog=_WAITING_CLIENTS_MAX)
+    _say_ready(listening)
+    await stop.wait()
+    server.close()
+    await house.close(STOP_S)
+
+
+def _on_parent(watch_fd: int, stop: asyncio.Event) -> None:
+    if not os.read(watch_fd, 4096):
+        asyncio.get_running_loop().remove_reader(watch_fd)
+        stop.set()
+
+
+def _say_ready(listening: socket.socket) -> None:
+    port = listening.getsockname()[1]
+    ready = {"port": port, "base_url": f"http://{HOST}:{port}/v1"}
+    sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
+    sys.stdout.flush()

@@ -66,7 +66,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
     @property
     def system_text(self) -> str:
-        return "\n".join(m.text for m in self.messages if m.role in ("system", "developer"))
+        texts = [m.text for m in self.messages if m.role in ("system", "developer")]
+        return texts[0] if len(texts) == 1 else "\n".join(texts)
 
     @property
     def user_text(self) -> str:
@@ -132,6 +133,7 @@ _KINDS: dict[int, tuple[str, str | None]] = {
 }
 
 _decode_request = msgspec.json.Decoder(ChatRequest).decode
+_encode = msgspec.json.Encoder().encode
 _encode_canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -156,7 +158,7 @@ def digest_of(body: bytes) -> str:
 
 def conversation_digest(request: ChatRequest) -> str:
     """The same for a conversation whether or not its answer is to be streamed."""
-    return hashlib.sha256(_encode_canonical((request.model, request.messages))).hexdigest()
+    return hashlib.sha256(_encode((request.model, request.messages))).hexdigest()
 
 
 def _conversation_mistake(messages: Sequence[Message]) -> str | None:
