@@ -162,12 +162,15 @@ class Connection:
 
     def _start(self, reply: Reply, body: bytes) -> None:
         """All in one write, so that it goes as one packet where it can."""
-        head = _head(reply.status, reply.fields, self.request.keep_alive)
-        if reply.fields is not EVENT_STREAM:
-            head = b"%bcontent-length: %d\r\n" % (head, len(reply.body))
-        if self.request.method == b"HEAD":
+        status, whole, fields = reply
+        request = self.request
+        head = _head(status, fields, request.keep_alive)
+        if request.method == b"HEAD":
             body = b""
-        self._write(b"%b\r\n%b" % (head, body))
+        if fields is EVENT_STREAM:
+            self._write(b"%b\r\n%b" % (head, body))
+        else:
+            self._write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(whole), body))
 
     def _write(self, data: bytes) -> None:
         if not self._transport.is_closing():

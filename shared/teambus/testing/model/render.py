@@ -122,7 +122,8 @@ def usage_of(request: ChatRequest, answer: Answer) -> Usage:
         asked += _words(message.text)
         if message.tool_calls:
             asked += _words_of_calls([call.function for call in message.tool_calls])
-    said = _words(answer.text or "") + _words_of_calls(answer.calls)
+    said = _words_of_calls(answer.calls) if answer.calls else 0
+    said += _words(answer.text or "")
     return Usage(asked, said, asked + said)
 
 
@@ -165,7 +166,7 @@ def _words(text: str) -> int:
 
 
 def _words_of_calls(calls: Sequence[FunctionCall]) -> int:
-    return sum(2 + call.arguments.count(" ") for call in calls) if calls else 0
+    return sum([2 + call.arguments.count(" ") for call in calls])
 
 
 def _id(digest: str) -> str:

@@ -28,6 +28,17 @@ class Answer:
     finish_reason: FinishReason = "stop"
 
 
+class Delegation(msgspec.Struct, frozen=True):
+    """What the leader says to `delegate_task_to_member`."""
+
+    member_id: str = ""
+    task: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_delegation = msgspec.json.Decoder(Delegation).decode
+
+
 def tool_turn(calls: tuple[FunctionCall, ...], text: str | None = None) -> Answer:
     return Answer(text=text, calls=calls, finish_reason="tool_calls")
 
@@ -53,16 +64,17 @@ def _members(system_text: str) -> tuple[str, ...]:
 
 
 def _delegation(member: str, question: str) -> FunctionCall:
-    arguments = {"member_id": member, "task": f"As {member}, work on this: {question}"}
-    return FunctionCall(DELEGATE, msgspec.json.encode(arguments).decode())
+    delegation = Delegation(member, f"As {member}, work on this: {question}")
+    return FunctionCall(DELEGATE, _encode(delegation).decode())
 
 
 def _summary(request: ChatRequest) -> str:
     """Says every result in full, so that a reader can see that each one arrived."""
-    authors = _authors(request.recent)
+    recent = request.recent
+    authors = _authors(recent)
     results = [
         f"- {authors.get(message.tool_call_id or '', 'a tool')}: {message.text}"
-        for message in request.recent
+        for message in recent
         if message.role == "tool"
     ]
     return "\n".join([f'Together we found this about "{request.user_text}":', *results])
@@ -76,12 +88,9 @@ def _authors(messages: list[Message]) -> dict[str, str]:
 
 def _author(call: FunctionCall) -> str:
     try:
-        arguments = msgspec.json.decode(call.arguments)
+        return _decode_delegation(call.arguments).member_id or call.name
     except msgspec.DecodeError:
         return call.name
-    if not isinstance(arguments, dict):
-        return call.name
-    return str(arguments.get("member_id", call.name))
 
 
 def _sentence(request: ChatRequest) -> str:

@@ -82,7 +82,10 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
     @property
     def has_tool_results(self) -> bool:
-        return any(message.role == "tool" for message in self.recent)
+        for message in reversed(self.messages):
+            if message.role in ("tool", "user"):
+                return message.role == "tool"
+        return False
 
     @property
     def tool_names(self) -> list[str]:
@@ -93,10 +96,10 @@ class ChatRequest(msgspec.Struct, frozen=True):
         return self.stream_options is not None and self.stream_options.include_usage
 
     def _last_user_index(self) -> int:
-        for at in range(len(self.messages) - 1, -1, -1):
-            if self.messages[at].role == "user":
-                return at
-        return -1
+        at = len(self.messages) - 1
+        while at >= 0 and self.messages[at].role != "user":
+            at -= 1
+        return at
 
 
 class ApiError(Exception):
