@@ -2,10 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from typing import cast
 from urllib.parse import urlencode
 
+HOST = "127.0.0.1"
 READ_S = 120
 
 
@@ -26,46 +29,95 @@ class Load:
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
 
 
-class Connection:
-    """One HTTP/1.1 connection kept alive; answers must say their length or be chunked."""
+@dataclass(slots=True)
+class Round:
+    """What is still to be asked, by all connections together, and what came of the rest."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._address = (host, port)
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+    path: str
+    form: Callable[[int], dict[str, str]]
+    numbers: Iterator[int]
+    load: Load
 
-    async def post(self, path: str, form: dict[str, str]) -> tuple[int, bytes]:
-        reader, writer = await self._open()
-        body = urlencode(form).encode()
+    def request(self, number: int) -> bytes:
+        body = urlencode(self.form(number)).encode()
         head = (
-            f"POST {path} HTTP/1.1\r\nhost: bench\r\n"
+            f"POST {self.path} HTTP/1.1\r\nhost: bench\r\n"
             "content-type: application/x-www-form-urlencoded\r\n"
             f"content-length: {len(body)}\r\n\r\n"
         )
-        writer.write(head.encode() + body)
-        async with asyncio.timeout(READ_S):
-            return await self._read(reader)
+        return head.encode() + body
 
-    async def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
 
-    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._streams is None:
-            self._streams = await asyncio.open_connection(*self._address, limit=4 * 1024 * 1024)
-        return self._streams
+class Client(asyncio.Protocol):
+    """One HTTP/1.1 connection kept alive; answers must say their length.
 
-    async def _read(self, reader: asyncio.StreamReader) -> tuple[int, bytes]:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-        status = int(head.split(" ", 2)[1])
-        fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
-        if "content-length" in fields:
-            return status, await reader.readexactly(int(fields["content-length"]))
-        body = b""
-        while size := int(await reader.readuntil(b"\r\n"), 16):
-            body += (await reader.readexactly(size + 2))[:-2]
-        await reader.readexactly(2)
-        return status, body
+    It asks `number` first, then goes on until there are no more numbers, or it is cut off.
+    """
+
+    def __init__(self, asked: Round, number: int) -> None:
+        self._round = asked
+        self._number = number
+        self._loop = asyncio.get_running_loop()
+        self._answer = bytearray()
+        self._whole = 0
+        self._waits = False
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._ask(self._number)
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        if not self._whole:
+            self._whole = _length(self._answer)
+        if self._whole and len(self._answer) >= self._whole:
+            self._take_answer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._waits:
+            self._patience.cancel()
+            self._fail(f"the connection ended: {exc!r}, after {bytes(self._answer[:200])!r}")
+        self.ended.set_result(None)
+
+    def _ask(self, number: int) -> None:
+        self._answer.clear()
+        self._whole, self._waits = 0, True
+        request = self._round.request(number)
+        self._patience = self._loop.call_later(READ_S, self._give_up)
+        self._asked_at = time.perf_counter()
+        self._transport.write(request)
+
+    def _take_answer(self) -> None:
+        self._waits = False
+        self._patience.cancel()
+        self._round.load.times_s.append(time.perf_counter() - self._asked_at)
+        answer = self._answer
+        if answer[9:12] != b"200" or len(answer) > self._whole or b'"ERROR"' in answer[:2500]:
+            self._fail(bytes(answer[:500]).decode(errors="replace"))
+        number = next(self._round.numbers, None)
+        if number is None:
+            self._transport.close()
+        else:
+            self._ask(number)
+
+    def _give_up(self) -> None:
+        self._waits = False
+        self._fail(f"no whole answer in {READ_S} s")
+        self._transport.abort()
+
+    def _fail(self, why: str) -> None:
+        self._round.load.failures.append(why)
+
+
+def _length(answer: bytearray) -> int:
+    """Of head and body together; 0 until the head is there."""
+    end = answer.find(b"\r\n\r\n")
+    if end < 0:
+        return 0
+    _, named, rest = bytes(answer[:end]).lower().partition(b"\r\ncontent-length:")
+    assert named, f"an answer without a length: {bytes(answer[:end])!r}"
+    return end + 4 + int(rest.partition(b"\r\n")[0])
 
 
 async def run_load(
@@ -73,28 +125,21 @@ async def run_load(
 ) -> Load:
     """Send `count` requests over `concurrency` connections, one after another on each."""
     load = Load()
-    numbers = iter(range(count))
-
-    async def one_connection() -> None:
-        connection = Connection("127.0.0.1", port)
-        for number in numbers:
-            await _one(connection, path, form(number), load)
-        await connection.close()
-
+    asked = Round(path, form, iter(range(count)), load)
     began = time.perf_counter()
-    await asyncio.gather(*(one_connection() for _ in range(concurrency)))
+    await asyncio.gather(*(_one_connection(port, asked) for _ in range(concurrency)))
     load.took_s = time.perf_counter() - began
     return load
 
 
-async def _one(connection: Connection, path: str, form: dict[str, str], load: Load) -> None:
-    asked = time.perf_counter()
-    try:
-        status, body = await connection.post(path, form)
-    except (OSError, EOFError, TimeoutError) as error:
-        load.failures.append(repr(error))
-        await connection.close()
-        return
-    load.times_s.append(time.perf_counter() - asked)
-    if status != 200 or b'"ERROR"' in body[:2000]:
-        load.failures.append(f"{status} {body[:200]!r}")
+async def _one_connection(port: int, asked: Round) -> None:
+    """A new one is opened for the next number when one was cut off."""
+    loop = asyncio.get_running_loop()
+    for number in asked.numbers:
+        try:
+            made = partial(Client, asked, number)
+            _, client = await loop.create_connection(made, HOST, port)
+        except OSError as error:
+            asked.load.failures.append(repr(error))
+        else:
+            await client.ended
