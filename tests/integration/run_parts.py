@@ -83,8 +83,8 @@ class Faults:
 class FaultyDatabases(Databases):
     """Databases that can be away, and where a process can die."""
 
-    def __init__(self, teams: Any, stores: Stores, faults: Faults) -> None:
-        super().__init__(teams, stores)
+    def __init__(self, components: Any, stores: Stores, faults: Faults) -> None:
+        super().__init__(components, stores)
         self._faults = faults
 
     async def load(self, *args: Any, **options: Any) -> LoadedSession:
@@ -138,11 +138,11 @@ class Runs:
         stop = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
             bus = await stack.enter_async_context(connect(bus_settings(self.nats.url)))
-            teams = {team.id: team for team in self.app.teams}
+            components = {each.id: each for each in self.app.components}
             stores = Stores(StoreSettings())
             stack.push_async_callback(stores.close)
             faults = faults or Faults()
-            databases = FaultyDatabases(teams, stores, faults)
+            databases = FaultyDatabases(components, stores, faults)
             models = await stack.enter_async_context(Models(composition._model_limits(settings)))
             pool = Consumer(topology.REQUESTS, topology.pool_name(self.app.id), self.ack_wait_s)
             runner = composition._runner(
