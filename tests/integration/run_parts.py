@@ -47,7 +47,7 @@ from teambus_team_runner.sessions import (
 from teambus_team_runner.settings import Settings
 
 ACK_WAIT_S = 1.0
-DESK, NIGHT = "desk", "night"
+DESK, NIGHT, POET = "desk", "night", "poet"
 QUICK: dict[str, Any] = {
     "hands": 16,
     "drain_s": 10.0,
@@ -246,7 +246,7 @@ def bus_settings(url: str) -> BusSettings:
 
 
 def app_in(folder: Path, model: ModelServer) -> TeamBus:
-    """Two teams; `desk` asks two members, `night` has one it never needs to ask."""
+    """Two teams; `desk` asks two members, `night` has one it never needs to ask. And an agent."""
 
     def chat() -> OpenAIChat:
         return OpenAIChat(id="gpt-5.2", base_url=model.base_url, api_key="scripted")
@@ -266,6 +266,17 @@ def app_in(folder: Path, model: ModelServer) -> TeamBus:
                 db=db,
             ),
             Team(id=NIGHT, name="Night", model=chat(), members=[agent("Watch")], db=db),
+        ],
+        agents=[
+            Agent(
+                id=POET,
+                name="Poet",
+                model=chat(),
+                db=db,
+                instructions="You are Poet.",
+                add_history_to_context=True,
+                session_state={"verses": 0, "kept": True},
+            )
         ],
     )
 

@@ -28,6 +28,13 @@ def test_the_same_key_makes_the_same_request_and_other_keys_others() -> None:
     assert request_digest(first.request) == request_digest(again.request)
 
 
+def test_the_same_key_for_an_agent_is_another_run_than_for_a_team() -> None:
+    form = Form({"message": "hi"})
+    of_agent = read_submission("acme", "agent", "desk", form, "k")
+    assert of_agent.request.run_id != submission("k").request.run_id
+    assert of_agent.path == "/agents/desk"
+
+
 def test_a_run_id_of_the_clients_own_has_the_same_session_each_time() -> None:
     first, again = submission(run_id="mine"), submission(run_id="mine")
     assert (first.origin, first.request) == ("chosen", again.request)
