@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from teambus.bus.sessions import Sessions
+from teambus.contracts.session import SessionClaim, SessionRecord
 from teambus_team_runner.sessions import StoreSettings, open_store
 from tests.integration.run_parts import DESK, POET, Faults, Runs, runs_in
 
@@ -96,4 +98,26 @@ async def test_a_run_id_of_a_team_is_no_run_id_of_an_agent(runs: Runs) -> None:
         await runs.submit("twice", team=POET, session_id="s-twice")
         end = await runs.end("twice", team=POET)
         assert (await runs.end("twice", team=DESK)).output.status == "COMPLETED"
-    assert end.code == "run_id_in_use"
+    assert (end.code, end.output.agent_id) == ("run_id_in_use", POET)
+
+
+async def test_a_request_nobody_can_read_ends_as_a_run_of_the_agent_it_was_for(runs: Runs) -> None:
+    async with runs.runner():
+        await runs.put(b'{"run_id":"bad","input":5}', team=POET)
+        end = await runs.end("bad", team=POET)
+        await runs.put(b'{"run_id":"bad-too","input":5}')
+        of_team = await runs.end("bad-too")
+    assert (end.code, end.output.agent_id) == ("malformed_request", POET)
+    assert of_team.output.agent_id is None
+
+
+async def test_a_vanished_run_of_an_agent_ends_as_the_agents(runs: Runs) -> None:
+    claim = SessionClaim(run_id="gone", team_id=POET, request_seq=10_000)
+    record = SessionRecord(tenant="default", session_id="s-gone", fence=1, holder=claim)
+    sessions = Sessions(runs.bus)
+    assert await sessions.replace(await sessions.read("default", "s-gone"), record)
+    async with runs.runner():
+        await runs.submit("after", team=POET, session_id="s-gone")
+        await runs.end("after", team=POET)
+        gone = await runs.end("gone", team=POET)
+    assert (gone.code, gone.output.agent_id) == ("orphaned", POET)

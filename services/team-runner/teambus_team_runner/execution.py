@@ -82,6 +82,11 @@ class Execution:
     engine_limits: EngineLimits
     limits: ExecutionLimits
 
+    @property
+    def agents(self) -> frozenset[TeamId]:
+        """Which of them are agents."""
+        return frozenset(id_ for id_, each in self.components.items() if isinstance(each, Agent))
+
     async def end_of(
         self, handle: Handle, journal: Journal, past: Past, loading: Awaitable[LoadedSession]
     ) -> RunEnded:

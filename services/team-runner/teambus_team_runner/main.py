@@ -116,6 +116,7 @@ def _runner(ground: Ground) -> Runner:
         events,
         waiting_max=settings.sessions_waiting_max,
         orphan_after_s=settings.orphan_after_s,
+        agents=[agent.id for agent in ground.app.agents],
     )
     attempts = Attempts(
         bus=bus,

@@ -146,7 +146,8 @@ class TeamRunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What a run of a team produced; the body of the HTTP reply, and what hooks are given.
 
     A run of an agent is said in the same words on the bus: `team_id` is the agent's id, under
-    which its requests and events are found, and `agent_id` is too, unless the run never began.
+    which its requests and events are found, and so is `agent_id`, unless a runner of another app
+    had to end it.
     """
 
     run_id: str
