@@ -18,7 +18,7 @@ from teambus.contracts.journal import (
 from teambus.contracts.output import FunctionCall, Metrics, TeamRunOutput, ToolCall
 from teambus_team_runner.engine.ports import EngineLimits, Finished, RunStart
 from teambus_team_runner.engine.team import run_team
-from teambus_team_runner.models.port import BeforeTry, ModelError, ModelRequest
+from teambus_team_runner.models.port import BeforeTry, Heard, ModelError, ModelRequest
 
 Line = str | None | list[ToolCall] | ModelAnswer | ModelError | Callable[[ModelRequest], "Line"]
 
@@ -51,7 +51,9 @@ class FakeModel:
     provider: str = "Fake"
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
-    async def answer(self, request: ModelRequest, before_try: BeforeTry) -> ModelAnswer:
+    async def answer(
+        self, request: ModelRequest, before_try: BeforeTry, heard: Heard | None = None
+    ) -> ModelAnswer:
         await before_try()
         messages = list(request.messages)
         self.asked.append((self.id, ModelRequest(messages, request.tools)))
