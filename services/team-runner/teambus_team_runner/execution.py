@@ -1,31 +1,37 @@
 """From a run in hand to its decided end: load the session, run the team, journal the end."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import structlog
 
 from teambus.app.teams import Team
+from teambus.bus.frame_log import FrameLog
 from teambus.bus.journal import Journal
-from teambus.contracts.ids import TeamId, completed_event_id
+from teambus.contracts.ids import TeamId
 from teambus.contracts.journal import RunEnded
-from teambus.contracts.output import RunStatus, TeamRunInput, TeamRunOutput
-from teambus.contracts.run import RunCompleted
 from teambus.domain.replay import Past
 from teambus_team_runner.asked import Asked
 from teambus_team_runner.databases import Databases
+from teambus_team_runner.decided import Decision, Told, failed
 from teambus_team_runner.ending import (
     ATTEMPTS_USED_UP,
     JOURNAL_UNREADABLE,
     STORE_UNAVAILABLE,
 )
-from teambus_team_runner.engine.ports import EngineLimits, Finished, RunStart
+from teambus_team_runner.engine.ports import EngineLimits, Finished, Frames, RunStart
 from teambus_team_runner.engine.team import run_team
-from teambus_team_runner.frames import UnreadFrames
+from teambus_team_runner.frames import (
+    FrameLimits,
+    Origin,
+    PublishedFrames,
+    RunFrames,
+    UnreadFrames,
+)
 from teambus_team_runner.hold import Handle
 from teambus_team_runner.line import Line
 from teambus_team_runner.models.catalogue import Models
@@ -40,10 +46,8 @@ from teambus_team_runner.steps import JournaledSteps
 log = structlog.get_logger(__name__)
 
 MIB = 1024 * 1024
-OUTPUT_TOO_LARGE = "output_too_large"
 SHARED_BYTES_MAX = MIB
 """An end larger than this shares no journal entry with the answers before it."""
-INJECTED_STATE = ("current_user_id", "current_session_id", "current_run_id")
 
 
 class Deferred(Exception):
@@ -78,7 +82,9 @@ class Execution:
     databases: Databases
     line: Line
     models: Models
+    frame_log: FrameLog
     engine_limits: EngineLimits
+    frame_limits: FrameLimits
     limits: ExecutionLimits
 
     async def end_of(
@@ -89,40 +95,58 @@ class Execution:
         `loading` is `load` of this request, begun when it could no longer miss anything.
         """
         asked = handle.asked
-        finished, stored = await self._finish(handle, journal, past, loading)
+        async with self._frames(asked, journal, past) as frames:
+            finished, stored = await self._finish(handle, journal, past, loading, frames)
+            # Before the end is decided: whoever carries it out cannot say what came before it.
+            told = Told(await frames.finish(), frames.events)
         assert handle.opened is not None, asked
         fence = handle.opened.record.fence
-        ended = _ended(asked, finished, stored=stored, fence=fence)
-        if (size := len(msgspec.json.encode(ended))) > SHARED_BYTES_MAX:
+        decision = Decision(asked, finished, told, fence, stored)
+        ended, size = decision.within(self.limits.output_bytes_max)
+        if size > SHARED_BYTES_MAX:
             # What was paid for is made durable by itself, for the end may take all the room.
             await journal.settled()
-        if size > self.limits.output_bytes_max:
-            failed = _too_large(asked, size, self.limits.output_bytes_max)
-            ended = _ended(asked, failed, stored=stored, fence=fence)
         await journal.append(ended)
         return ended
 
+    def _frames(self, asked: Asked, journal: Journal, past: Past) -> RunFrames:
+        if not asked.request.stream:
+            return UnreadFrames()
+        origin = Origin(
+            asked.tenant,
+            asked.team_id,
+            asked.run_id,
+            attempt=journal.first_seq,
+            is_first=past.latest is None,
+            prove=functools.partial(journal.prove, self.limits.fresh_s),
+        )
+        return PublishedFrames(self.frame_log, origin, self.frame_limits)
+
     async def _finish(
-        self, handle: Handle, journal: Journal, past: Past, loading: Awaitable[LoadedSession]
+        self,
+        handle: Handle,
+        journal: Journal,
+        past: Past,
+        loading: Awaitable[LoadedSession],
+        frames: Frames,
     ) -> tuple[Finished, bool]:
         """The outcome, and whether it goes into the database."""
         asked = handle.asked
         if past.attempts >= self.limits.attempts_max:
             reason = f"the run was given up: {past.attempts} attempts made no step forward"
-            return _failed(asked, ATTEMPTS_USED_UP, reason), True
+            return failed(asked, ATTEMPTS_USED_UP, reason), True
         if past.unreadable is not None:
             reason = f"the journal of the run cannot be read: {past.unreadable}"
-            return _failed(asked, JOURNAL_UNREADABLE, reason), True
+            return failed(asked, JOURNAL_UNREADABLE, reason), True
         try:
             session = await loading
             await self._lift(handle, session.fence)
         except SessionNotFound:
-            return _failed(asked, "session_not_found", "Session not found"), False
+            return failed(asked, "session_not_found", "Session not found"), False
         except (StoreUnavailable, StoreUnfit) as error:
             return self._without_database(asked, past, error), False
-        return await self._run(
-            asked, session, JournaledSteps(journal, past, fresh_s=self.limits.fresh_s)
-        ), True
+        steps = JournaledSteps(journal, past, fresh_s=self.limits.fresh_s)
+        return await self._run(asked, session, steps, frames), True
 
     async def load(self, asked: Asked) -> LoadedSession:
         """What the run starts from. Raises `SessionNotFound`, `StoreUnavailable`, `StoreUnfit`."""
@@ -148,22 +172,22 @@ class Execution:
         stuck_since = time.time() if past.stuck_since is None else past.stuck_since
         if time.time() - stuck_since < self.limits.store_give_up_s:
             raise Deferred(str(error), self.limits.store_retry_s)
-        return _failed(asked, STORE_UNAVAILABLE, str(error))
+        return failed(asked, STORE_UNAVAILABLE, str(error))
 
-    async def _run(self, asked: Asked, session: LoadedSession, steps: JournaledSteps) -> Finished:
+    async def _run(
+        self, asked: Asked, session: LoadedSession, steps: JournaledSteps, frames: Frames
+    ) -> Finished:
         team = self.teams[asked.team_id]
         start = _start(asked, team, session)
         limit = asyncio.timeout(self.limits.run_timeout_s)
         try:
             async with limit:
-                return await run_team(
-                    team, start, steps, self.models, UnreadFrames(), self.engine_limits
-                )
+                return await run_team(team, start, steps, self.models, frames, self.engine_limits)
         except TimeoutError:
             if not limit.expired():
                 raise
             detail = f"the run took longer than {self.limits.run_timeout_s:g} s"
-            return _failed(asked, "run_timeout", detail)
+            return failed(asked, "run_timeout", detail)
 
 
 def _start(asked: Asked, team: Team, session: LoadedSession) -> RunStart:
@@ -192,58 +216,3 @@ def merged(base: dict[str, Any] | None, over: dict[str, Any] | None) -> dict[str
         both = isinstance(below, dict) and isinstance(value, dict)
         result[key] = merged(below, value) if both else value
     return result
-
-
-def _kept(state: dict[str, Any] | None) -> dict[str, Any] | None:
-    if state is None:
-        return None
-    return {key: value for key, value in state.items() if key not in INJECTED_STATE}
-
-
-def _ended(asked: Asked, finished: Finished, *, stored: bool, fence: int) -> RunEnded:
-    return RunEnded(
-        completed=_completed(asked, finished, stored=stored),
-        fence=fence,
-        session_state=_kept(finished.output.session_state),
-    )
-
-
-def _completed(asked: Asked, finished: Finished, *, stored: bool) -> RunCompleted:
-    return RunCompleted(
-        event_id=completed_event_id(asked.tenant, asked.team_id, asked.run_id),
-        tenant=asked.tenant,
-        team_id=asked.team_id,
-        run_id=asked.run_id,
-        session_id=asked.session_id,
-        output=finished.output,
-        completed_at=time.time(),
-        dependencies=asked.request.dependencies,
-        code=finished.code,
-        stored=stored,
-    )
-
-
-def _too_large(asked: Asked, size: int, bytes_max: int) -> Finished:
-    log.error("the output is too large to be carried", bytes=size, bytes_max=bytes_max)
-    detail = (
-        f"the run was answered, but its output with all transcripts has {size} bytes, more than"
-        f" {bytes_max}; ask with a shorter message, of fewer members, or with smaller tool results"
-    )
-    return _failed(asked, OUTPUT_TOO_LARGE, detail)
-
-
-def _failed(asked: Asked, code: str, detail: str) -> Finished:
-    output = TeamRunOutput(
-        run_id=asked.run_id,
-        team_id=asked.team_id,
-        session_id=asked.session_id,
-        status=RunStatus.ERROR,
-        created_at=int(time.time()),
-        content_type="str",
-        member_responses=[],
-        user_id=asked.request.user_id,
-        input=TeamRunInput(input_content=asked.request.input),
-        content=detail,
-        metadata=asked.request.metadata,
-    )
-    return Finished(output, code)

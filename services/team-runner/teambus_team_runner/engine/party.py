@@ -54,6 +54,12 @@ class Party:
             return 0
         return self.parent.depth + isinstance(self.who, Team)
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether readers of the run are told what it does; a team may hide its members."""
+        above = self.parent
+        return above is None or (above.team.stream_member_events and above.is_heard)
+
     def member(self, who: Agent | Team, tool_call_id: str, at: int) -> "Party":
         """The member in the run that this tool call asked for."""
         above = "" if self.path == _LEADER else f"{self.path}/"
