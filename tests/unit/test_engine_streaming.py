@@ -73,6 +73,30 @@ async def test_an_answer_from_the_journal_is_said_in_one() -> None:
     assert [e for e in again.frames.events if not e.endswith("RunContent")] == boundaries
 
 
+async def test_hooks_that_are_not_called_again_are_told_again() -> None:
+    called: list[str] = []
+
+    def hook() -> None:
+        called.append("hook")
+
+    writer = agent("Writer", pre_hooks=[hook], post_hooks=[hook])
+    whole = team(agent("Researcher"), writer, pre_hooks=[hook])
+    first = await play(whole, models())
+    again = await play(whole, models(), steps=FakeSteps(first.steps.journal))
+
+    assert called == ["hook"] * 3
+    told = [event for event in first.frames.events if not event.endswith("RunContent")]
+    assert [event for event in told if "Hook" in event] == [
+        "TeamPreHookStarted",
+        "TeamPreHookCompleted",
+        "PreHookStarted",
+        "PreHookCompleted",
+        "PostHookStarted",
+        "PostHookCompleted",
+    ]
+    assert sorted(e for e in again.frames.events if not e.endswith("RunContent")) == sorted(told)
+
+
 async def test_a_try_that_broke_off_after_pieces_were_heard_is_announced() -> None:
     broken = models(leader=["Green| tea."])
     broken.broken = {"leader": ["Gr|een", "Green"]}

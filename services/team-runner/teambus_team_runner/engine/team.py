@@ -48,6 +48,7 @@ class _TeamRun:
         self._party = party
         self._surroundings = surroundings
         self._start = surroundings.start
+        self._is_pinned_anew = False
 
     async def finish(self) -> Finished:
         try:
@@ -59,10 +60,13 @@ class _TeamRun:
         answering = Answering(party, self._surroundings, state, run_member)
         asked = TeamRunInput(input_content=pinned.input_content or "")
         output = team_output(party, self._surroundings, asked)
+        if not self._is_pinned_anew:
+            answering.hooks.retell_before(asked)
         return _finished(answering, output, await self._attempt(answering, output))
 
     async def _pin(self) -> RunPinned:
         """What a replay must see again, pre-hooks' changes included."""
+        self._is_pinned_anew = True
         asked = TeamRunInput(input_content=self._start.input)
         hooks = Hooks(self._party, self._surroundings, Voice(self._party, self._surroundings))
         state = await hooks.before(asked, self._start.session_state)
