@@ -1,5 +1,7 @@
 """Teams and apps in the words of AgentOS."""
 
+import msgspec
+
 from teambus.contracts.catalogue import (
     AppDescription,
     MemberDescription,
@@ -67,6 +69,17 @@ def test_what_is_not_known_is_left_out() -> None:
     shape = team_shape(TeamDescription(id="t", name="T"))
     assert {"db_id", "model", "sessions", "system_message", "metadata"}.isdisjoint(shape)
     assert None not in shape.values()
+
+
+def test_a_team_that_hides_its_members_says_so() -> None:
+    inner = msgspec.structs.replace(NESTED, stream_member_events=False)
+    shape = team_shape(
+        msgspec.structs.replace(TEAM, stream_member_events=False, members=[inner, NESTED])
+    )
+
+    hidden = {"stream_member_events": False}
+    assert (shape["streaming"], shape["members"][0]["streaming"]) == (hidden, hidden)
+    assert "streaming" not in shape["members"][1]
 
 
 def test_the_config_lists_models_and_databases_of_all_levels_once() -> None:
