@@ -112,6 +112,15 @@ async def test_pieces_are_gathered_until_something_else_happens() -> None:
     assert log.said == [("RunContent", "Green tea."), ("ModelRequestCompleted", None)]
 
 
+async def test_pieces_of_a_run_that_was_cut_short_are_said_at_its_end() -> None:
+    log = MemoryLog()
+    async with frames_to(log) as frames:
+        speak(frames, "Gree")
+        assert await frames.finish() == 1
+
+    assert log.said == [("RunContent", "Gree")]
+
+
 async def test_pieces_are_not_kept_longer_than_the_window() -> None:
     log = MemoryLog()
     async with frames_to(log, coalesce_s=0.01) as frames:
@@ -255,6 +264,22 @@ async def test_a_bus_that_takes_no_frames_gets_no_more_and_the_run_goes_on() -> 
 
     assert [frame.event for frame in log.frames] == ["A"]
     assert [event["event"] for event in frames.events] == ["A", "B", "C"]
+
+
+async def test_what_waited_for_a_bus_that_was_given_up_is_not_said_later() -> None:
+    log = MemoryLog()
+    log.open.clear()
+    async with frames_to(log) as frames:
+        happen(frames, "A")
+        await until(lambda: log.begun)
+        happen(frames, "B")
+        log.refusal = BusUnavailable("away")
+        log.open.set()
+        await until(lambda: not frames._publishing)
+        log.refusal = None
+        happen(frames, "C")
+        await frames.finish()
+    assert log.frames == []
 
 
 async def test_a_bus_that_does_not_answer_is_given_up_after_the_patience() -> None:
