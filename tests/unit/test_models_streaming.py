@@ -13,7 +13,7 @@ import pytest_asyncio
 from teambus.contracts.catalogue import ToolDescription
 from teambus.contracts.journal import ModelAnswer
 from teambus.testing.model import ModelServer
-from teambus_team_runner.models.clients import Clients
+from teambus_team_runner.models.clients import Clients, LeanClient
 from teambus_team_runner.models.port import ModelError, ModelRequest
 from teambus_team_runner.models.streaming import read_answer
 from teambus_team_runner.models.wire import UnreadableAnswer
@@ -279,14 +279,22 @@ async def test_a_stream_that_stops_in_the_middle_runs_into_the_timeout(
     assert caught.value.code == "model_timeout_error"
 
 
-async def test_a_streamed_answer_gives_its_place_back(server: ModelServer) -> None:
+async def test_answers_one_after_the_other_share_a_place_and_a_connection(
+    server: ModelServer,
+) -> None:
     narrow = replace(QUICK, connections_max=1)
     clients = Clients(narrow)
     model = model_at(server.base_url, clients, narrow)
 
+    connections: set[int] = set()
     for _ in range(3):
         assert (await model.answer(asking("hello"), Tries(), Ear())).content
+        client = clients.of(model.account)
+        assert isinstance(client, LeanClient)
+        (connection,) = client._connections._open
+        connections.add(id(connection))
 
+    assert len(connections) == 1
     await clients.aclose()
 
 

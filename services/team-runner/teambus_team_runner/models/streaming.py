@@ -95,15 +95,16 @@ class _Events:
         self.other = bytearray()
 
     async def data(self) -> AsyncGenerator[bytes, None]:
-        async for line in self._lines():
-            data = self._take(line)
-            if data == DONE:
-                await self._end()
-                return
-            if data:
-                yield data
+        async with aclosing(self._lines()) as lines:
+            async for line in lines:
+                data = self._take(line)
+                if data == DONE:
+                    await self._end()
+                    return
+                if data:
+                    yield data
 
-    async def _lines(self) -> AsyncIterator[bytes]:
+    async def _lines(self) -> AsyncGenerator[bytes, None]:
         """All lines, and an empty one at the end, for the last event may lack its own."""
         begun: list[bytes] = []
         async for chunk in self._body:
