@@ -3,6 +3,7 @@
 import msgspec
 
 from teambus.contracts.catalogue import (
+    AgentDescription,
     AppDescription,
     HookDescription,
     MemberDescription,
@@ -322,6 +323,26 @@ EXAMPLES: list[Message] = [
                 concurrency_max=2,
                 replay="all",
                 needs_session=True,
+            )
+        ],
+        agents=[
+            AgentDescription(
+                id="poet",
+                name="Poet",
+                db_id="db-1",
+                session_table="teambus_sessions",
+                description="d",
+                role="r",
+                instructions=["one", "two"],
+                markdown=True,
+                expected_output="e",
+                additional_context="c",
+                model=MODEL,
+                tools=[TOOL],
+                tool_call_limit=3,
+                add_history_to_context=True,
+                num_history_runs=3,
+                metadata={"m": "x"},
             )
         ],
     ),

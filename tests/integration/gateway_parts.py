@@ -17,6 +17,7 @@ from teambus.bus.events import Events
 from teambus.bus.provision import provision
 from teambus.bus.pull import Delivery, Inbox
 from teambus.contracts.catalogue import (
+    AgentDescription,
     AppDescription,
     MemberDescription,
     ModelDescription,
@@ -49,7 +50,10 @@ TEAM = TeamDescription(
         MemberDescription(id="writer", name="Writer", model=MODEL, instructions="Write."),
     ],
 )
-APP = AppDescription(id="story", name="Story", teams=[TEAM])
+AGENT = AgentDescription(
+    id="poet", name="Poet", db_id="team-db", session_table="teambus_sessions", model=MODEL
+)
+APP = AppDescription(id="story", name="Story", teams=[TEAM], agents=[AGENT])
 HURRIED = {
     "look_s": 0.5,
     "reply_timeout_s": 20.0,
@@ -89,7 +93,9 @@ class StandIn:
         self.seqs.append(delivery.seq)
         await self.go.wait()
         if self.ending is None:
-            end: RunCompleted | RunRefused | None = finished(request, tenant=subject.tenant)
+            end: RunCompleted | RunRefused | None = finished(
+                request, tenant=subject.tenant, of_agent=subject.team_id == AGENT.id
+            )
         else:
             end = self.ending(request)
         if isinstance(end, RunCompleted):
@@ -112,18 +118,22 @@ def finished(
     status: RunStatus = RunStatus.COMPLETED,
     code: str | None = None,
     content: str | None = None,
+    of_agent: bool = False,
 ) -> RunCompleted:
     assert request.session_id is not None
+    id_ = AGENT.id if of_agent else TEAM.id
     return RunCompleted(
-        event_id=completed_event_id(tenant, TEAM.id, request.run_id),
+        event_id=completed_event_id(tenant, id_, request.run_id),
         tenant=tenant,
-        team_id=TEAM.id,
+        team_id=id_,
         run_id=request.run_id,
         session_id=request.session_id,
         output=TeamRunOutput(
             run_id=request.run_id,
-            team_id=TEAM.id,
-            team_name=TEAM.name,
+            team_id=id_,
+            team_name=None if of_agent else TEAM.name,
+            agent_id=AGENT.id if of_agent else None,
+            agent_name=AGENT.name if of_agent else None,
             session_id=request.session_id,
             user_id=request.user_id,
             status=status,
@@ -152,18 +162,23 @@ class Served:
     serving: asyncio.Task[None]
 
     async def post(
-        self, message: str | None = "Hello", *, key: str | None = None, **fields: str
+        self,
+        message: str | None = "Hello",
+        *,
+        key: str | None = None,
+        path: str = "/teams/content-team",
+        **fields: str,
     ) -> httpx2.Response:
         form = {"stream": "false", **fields}
         if message is not None:
             form["message"] = message
         given = {} if key is None else {"Idempotency-Key": key}
-        return await self.http.post("/teams/content-team/runs", data=form, headers=given)
+        return await self.http.post(f"{path}/runs", data=form, headers=given)
 
-    async def poll(self, run_id: str, session_id: str) -> httpx2.Response:
-        return await self.http.get(
-            f"/teams/content-team/runs/{run_id}", params={"session_id": session_id}
-        )
+    async def poll(
+        self, run_id: str, session_id: str, *, path: str = "/teams/content-team"
+    ) -> httpx2.Response:
+        return await self.http.get(f"{path}/runs/{run_id}", params={"session_id": session_id})
 
 
 @dataclass

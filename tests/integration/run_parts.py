@@ -47,7 +47,7 @@ from teambus_team_runner.sessions import (
 from teambus_team_runner.settings import Settings
 
 ACK_WAIT_S = 1.0
-DESK, NIGHT = "desk", "night"
+DESK, NIGHT, POET = "desk", "night", "poet"
 QUICK: dict[str, Any] = {
     "hands": 16,
     "drain_s": 10.0,
@@ -83,8 +83,8 @@ class Faults:
 class FaultyDatabases(Databases):
     """Databases that can be away, and where a process can die."""
 
-    def __init__(self, teams: Any, stores: Stores, faults: Faults) -> None:
-        super().__init__(teams, stores)
+    def __init__(self, components: Any, stores: Stores, faults: Faults) -> None:
+        super().__init__(components, stores)
         self._faults = faults
 
     async def load(self, *args: Any, **options: Any) -> LoadedSession:
@@ -138,11 +138,11 @@ class Runs:
         stop = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
             bus = await stack.enter_async_context(connect(bus_settings(self.nats.url)))
-            teams = {team.id: team for team in self.app.teams}
+            components = {each.id: each for each in self.app.components}
             stores = Stores(StoreSettings())
             stack.push_async_callback(stores.close)
             faults = faults or Faults()
-            databases = FaultyDatabases(teams, stores, faults)
+            databases = FaultyDatabases(components, stores, faults)
             models = await stack.enter_async_context(Models(composition._model_limits(settings)))
             pool = Consumer(topology.REQUESTS, topology.pool_name(self.app.id), self.ack_wait_s)
             runner = composition._runner(
@@ -246,7 +246,7 @@ def bus_settings(url: str) -> BusSettings:
 
 
 def app_in(folder: Path, model: ModelServer) -> TeamBus:
-    """Two teams; `desk` asks two members, `night` has one it never needs to ask."""
+    """Two teams; `desk` asks two members, `night` has one it never needs to ask. And an agent."""
 
     def chat() -> OpenAIChat:
         return OpenAIChat(id="gpt-5.2", base_url=model.base_url, api_key="scripted")
@@ -266,6 +266,17 @@ def app_in(folder: Path, model: ModelServer) -> TeamBus:
                 db=db,
             ),
             Team(id=NIGHT, name="Night", model=chat(), members=[agent("Watch")], db=db),
+        ],
+        agents=[
+            Agent(
+                id=POET,
+                name="Poet",
+                model=chat(),
+                db=db,
+                instructions="You are Poet.",
+                add_history_to_context=True,
+                session_state={"verses": 0, "kept": True},
+            )
         ],
     )
 

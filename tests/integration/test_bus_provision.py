@@ -11,7 +11,13 @@ from teambus.bus.bodies import Bodies, BodyMissing
 from teambus.bus.errors import TopologyMismatch
 from teambus.bus.provision import provision, provisioned, verify_stream
 from teambus.bus.reads import call
-from teambus.contracts.catalogue import AppDescription, HookDescription, TeamDescription
+from teambus.contracts import subjects
+from teambus.contracts.catalogue import (
+    AgentDescription,
+    AppDescription,
+    HookDescription,
+    TeamDescription,
+)
 from tests.integration.bus_parts import APP, HOOK, POOL, Here, here
 
 MIB = 1024 * 1024
@@ -56,6 +62,34 @@ async def test_a_team_more_is_heard_by_the_pool_that_exists(tmp_path: Path) -> N
         await provision(place.bus, more, topology.TopologySettings())
         config = (await consumer(place, topology.REQUESTS, POOL))["config"]
         assert len(config["filter_subjects"]) == 2
+
+
+async def test_an_agent_is_heard_by_the_pool_like_a_team(tmp_path: Path) -> None:
+    async with here(tmp_path) as place:
+        poet = AgentDescription(id="poet", name="Poet")
+        more = msgspec.structs.replace(APP, agents=[poet])
+        await provision(place.bus, more, topology.TopologySettings())
+        config = (await consumer(place, topology.REQUESTS, POOL))["config"]
+        assert subjects.request("*", "poet") in config["filter_subjects"]
+        alone = AppDescription(id="alone", agents=[AgentDescription(id="solo", name="Solo")])
+        await provision(place.bus, alone, topology.TopologySettings())
+        await provisioned(place.bus, topology.REQUESTS, "pool_alone", wait_s=0)
+
+
+async def test_an_id_of_another_apps_team_or_agent_is_refused_by_name(tmp_path: Path) -> None:
+    async with here(tmp_path) as place:
+        poet = AgentDescription(id="poet", name="Poet")
+        await provision(
+            place.bus, AppDescription(id="poems", agents=[poet]), topology.TopologySettings()
+        )
+        rival = AppDescription(
+            id="rival",
+            teams=[TeamDescription(id="poet", name="Poets")],
+            agents=[AgentDescription(id="desk", name="Desk")],
+        )
+        both = r"team 'poet' \(app 'poems'\), agent 'desk' \(app 'news'\)"
+        with pytest.raises(TopologyMismatch, match=both):
+            await provision(place.bus, rival, topology.TopologySettings())
 
 
 async def test_another_apps_team_or_hook_is_refused_by_name(tmp_path: Path) -> None:

@@ -121,6 +121,28 @@ async def test_a_session_is_asked_for_when_the_hook_names_it(on: Ground, run: st
     await subscription.unsubscribe()
 
 
+async def test_a_hook_of_an_agent_is_given_the_agent_and_no_team(on: Ground, run: str) -> None:
+    early = completed(f"{run}-early", "poet", status=RunStatus.ERROR)
+    event = completed(run, "poet", agent_id="poet", agent_name="Poet")
+
+    async def answer(message: Msg) -> None:
+        session_id = msgspec.json.decode(message.data)["session_id"]
+        session = Session(session_id=session_id, team_id="poet", runs=[event.output])
+        await message.respond(msgspec.json.encode(session))
+
+    subscription = await on.bus.client.subscribe(DATABASE, cb=answer)
+    await on.bus.barrier()
+    for each in (event, early):
+        await on.events.complete(each)
+        [said] = await on.told(1, run=each.run_id, hook="of-agents")
+        await on.stands("of-agents", each.run_id, "delivered")
+        assert (said["kind"], said["of"]) == ("RunOutput", [None, "poet", "Poet"])
+        assert said["session"] == [None, "poet", [run]]
+        assert said["asked"] == "ask"
+        assert "team" not in said["given"]
+    await subscription.unsubscribe()
+
+
 @pytest.mark.parametrize("reply", ["none", "silence", "nobody", "error"])
 async def test_a_session_that_cannot_be_had_is_a_failed_attempt(
     on: Ground, run: str, reply: str

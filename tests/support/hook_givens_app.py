@@ -53,6 +53,19 @@ async def given(**everything: Any) -> None:
     )
 
 
+@hook(run_in_background=True, name="of-agents", on=("COMPLETED", "ERROR"))
+async def of_agents(run_output: Any, agent: Agent, session: Session, **everything: Any) -> None:
+    note(
+        "of-agents",
+        run_output.run_id,
+        kind=type(run_output).__name__,
+        of=[run_output.team_id, run_output.agent_id, agent.name],
+        session=[session.team_id, session.agent_id, [run.run_id for run in session.runs]],
+        asked=everything["run_input"].input_content,
+        given=sorted(everything),
+    )
+
+
 MODEL = OpenAIChat(id="m")
 editor = Agent(name="Editor", post_hooks=[of_members])
 inner = Team(id="inner", model=MODEL, members=[editor])
@@ -70,4 +83,5 @@ archive = Team(
     db=AsyncSqliteDb(db_file=f"{STORY}.db", id="archive"),
     post_hooks=[sessions],
 )
-app = TeamBus(id="givens", teams=[news, archive])
+poet = Agent(name="Poet", model=MODEL, db=archive.db, post_hooks=[of_agents])
+app = TeamBus(id="givens", teams=[news, archive], agents=[poet])

@@ -17,7 +17,7 @@ from teambus.contracts.journal import (
 )
 from teambus.contracts.output import FunctionCall, Metrics, TeamRunOutput, ToolCall
 from teambus_team_runner.engine.ports import EngineLimits, Finished, RunStart
-from teambus_team_runner.engine.team import run_team
+from teambus_team_runner.engine.run import run_component
 from teambus_team_runner.models.port import BeforeTry, Heard, ModelError, ModelRequest
 
 Line = str | None | list[ToolCall] | ModelAnswer | ModelError | Callable[[ModelRequest], "Line"]
@@ -235,7 +235,7 @@ class Played:
 
 
 async def play(
-    team: Team,
+    team: Agent | Team,
     models: FakeModels,
     *,
     steps: FakeSteps | None = None,
@@ -244,7 +244,7 @@ async def play(
     frames: FakeFrames | None = None,
 ) -> Played:
     steps, frames = steps or FakeSteps(), frames or FakeFrames()
-    finished = await run_team(
+    finished = await run_component(
         team, start or started(), steps, models, frames, limits or EngineLimits()
     )
     return Played(finished, steps, models, frames)

@@ -55,7 +55,7 @@ WRONG: list[tuple[str, Callable[[], object], str]] = [
     ("positional", lambda: Agent(*["Writer"]), "options are given by name"),
     ("no members", lambda: team(members=[]), "team 'Desk' has no members; write members="),
     ("app id", lambda: app(id="a b"), "TeamBus: the id 'a b' must be 1 to 64 of"),
-    ("no teams", lambda: app(teams=[]), "TeamBus 'app' has no teams; write teams="),
+    ("no teams", lambda: app(teams=[]), "'app' has no teams and no agents; write teams="),
     ("no model", lambda: app(team(model=None)), "team 'Desk' has no model; write model="),
     ("no model id", lambda: OpenAIChat(id=""), "model without an id"),
     ("model as text", lambda: team(model="gpt"), "it must be OpenAIChat"),

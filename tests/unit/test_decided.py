@@ -3,12 +3,15 @@
 import msgspec
 import pytest
 
+from teambus.app.agents import Agent
+from teambus.app.teams import Team
 from teambus.contracts.output import RunStatus, TeamRunOutput
 from teambus.contracts.run import RunRequest
 from teambus_team_runner.asked import Asked
 from teambus_team_runner.decided import Decision, Told
 from teambus_team_runner.engine.ports import Finished
 
+DESK = Team(name="Desk", id="desk", members=[Agent(name="Writer")])
 ASKED = Asked("default", "desk", RunRequest(run_id="r", input="x", stream=True), 1, "digest")
 
 
@@ -27,7 +30,7 @@ def decision(*, content: int, events: list[int] | None) -> Decision:
     said = None
     if events is not None:
         said = [{"event": "TeamToolCallCompleted", "result": "y" * size} for size in events]
-    return Decision(ASKED, Finished(output), Told(9, said), 3, stored=True)
+    return Decision(ASKED, DESK, Finished(output), Told(9, said), fence=3, stored=True)
 
 
 def test_the_end_has_what_was_told_and_its_last_word() -> None:

@@ -3,13 +3,15 @@
 import msgspec
 
 from teambus.contracts.catalogue import (
+    AgentDescription,
     AppDescription,
     MemberDescription,
     ModelDescription,
     TeamDescription,
     ToolDescription,
 )
-from teambus_gateway.shapes import config_shape, info_shape, team_shape
+from teambus.contracts.output import RunStatus, TeamRunOutput
+from teambus_gateway.shapes import agent_shape, config_shape, info_shape, run_body, team_shape
 
 MODEL = ModelDescription(id="gpt-5.2", provider="OpenAI", name="OpenAIChat")
 MINI = ModelDescription(id="gpt-5-mini", provider="OpenAI", name="OpenAIChat")
@@ -35,6 +37,24 @@ TEAM = TeamDescription(
     num_history_runs=5,
     metadata={"k": "v"},
     members=[NESTED],
+)
+AGENT = AgentDescription(
+    id="a",
+    name="A",
+    db_id="db",
+    session_table="runs",
+    description="An agent.",
+    role="soloist",
+    model=MINI,
+    instructions="Be kind.",
+    markdown=True,
+    expected_output="a poem",
+    additional_context="Today.",
+    tools=[TOOL],
+    tool_call_limit=3,
+    add_history_to_context=True,
+    num_history_runs=5,
+    metadata={"k": "v"},
 )
 
 
@@ -65,10 +85,89 @@ def test_a_nested_team_is_told_from_an_agent() -> None:
     assert [tool["name"] for tool in solver["tools"]["tools"]] == ["add"]
 
 
+def test_an_agent_says_all_that_is_known_of_it() -> None:
+    assert agent_shape(AGENT) == {
+        "id": "a",
+        "name": "A",
+        "db_id": "db",
+        "filesystem": False,
+        "description": "An agent.",
+        "role": "soloist",
+        "is_factory": False,
+        "model": {"name": "OpenAIChat", "model": "gpt-5-mini", "provider": "OpenAI"},
+        "tools": {
+            "tools": [{"name": "add", "description": "Adds.", "parameters": {"type": "object"}}],
+            "tool_call_limit": 3,
+        },
+        "sessions": {
+            "session_table": "runs",
+            "add_history_to_context": True,
+            "num_history_runs": 5,
+        },
+        "reasoning": {"reasoning": False},
+        "system_message": {
+            "description": "An agent.",
+            "instructions": "Be kind.",
+            "expected_output": "a poem",
+            "additional_context": "Today.",
+            "markdown": True,
+        },
+        "metadata": {"k": "v"},
+        "is_component": False,
+        "sandboxed": False,
+    }
+
+
 def test_what_is_not_known_is_left_out() -> None:
-    shape = team_shape(TeamDescription(id="t", name="T"))
-    assert {"db_id", "model", "sessions", "system_message", "metadata"}.isdisjoint(shape)
-    assert None not in shape.values()
+    for shape in (
+        team_shape(TeamDescription(id="t", name="T")),
+        agent_shape(AgentDescription(id="a", name="A")),
+    ):
+        assert {"db_id", "model", "sessions", "system_message", "metadata"}.isdisjoint(shape)
+        assert None not in shape.values()
+
+
+def test_a_teams_run_is_passed_on_as_it_is_and_an_agents_without_a_team() -> None:
+    carried = TeamRunOutput(
+        run_id="r",
+        team_id="a",
+        session_id="s",
+        status=RunStatus.COMPLETED,
+        created_at=1,
+        content_type="str",
+        member_responses=[],
+        content="answer",
+        tools=[],
+        agent_id="a",
+        agent_name="A",
+    )
+    said = msgspec.json.encode(carried)
+    assert run_body(TEAM, said) is said
+    assert msgspec.json.decode(run_body(AGENT, said)) == {
+        "run_id": "r",
+        "status": "COMPLETED",
+        "created_at": 1,
+        "content_type": "str",
+        "agent_id": "a",
+        "agent_name": "A",
+        "session_id": "s",
+        "content": "answer",
+        "tools": [],
+    }
+
+
+def test_a_run_of_an_agent_that_never_began_is_the_agents_all_the_same() -> None:
+    early = TeamRunOutput(
+        run_id="r",
+        team_id="a",
+        session_id="r",
+        status=RunStatus.ERROR,
+        created_at=1,
+        content_type="str",
+        member_responses=[],
+    )
+    said = msgspec.json.decode(run_body(AGENT, msgspec.json.encode(early)))
+    assert (said["agent_id"], said["agent_name"]) == ("a", "A")
 
 
 def test_a_team_that_hides_its_members_says_so() -> None:
@@ -83,23 +182,41 @@ def test_a_team_that_hides_its_members_says_so() -> None:
 
 
 def test_the_config_lists_models_and_databases_of_all_levels_once() -> None:
-    config = config_shape([AppDescription(id="app", name="App", description="D", teams=[TEAM])])
+    solo = msgspec.structs.replace(AGENT, db_id="other", session_table="poems")
+    described = AppDescription(
+        id="app", name="App", description="D", teams=[TEAM], agents=[AGENT, solo]
+    )
+    config = config_shape([described])
     assert config["available_models"] == [
         {"id": "gpt-5-mini", "provider": "OpenAI"},
         {"id": "gpt-5.2", "provider": "OpenAI"},
     ]
-    assert config["databases"] == ["db"]
+    assert config["databases"] == ["db", "other"]
     assert config["session"]["dbs"] == [
-        {"db_id": "db", "domain_config": {"display_name": "db"}, "tables": ["runs"]}
+        {"db_id": "db", "domain_config": {"display_name": "db"}, "tables": ["runs"]},
+        {"db_id": "other", "domain_config": {"display_name": "other"}, "tables": ["poems"]},
     ]
+    assert config["agents"][0] == {
+        "id": "a",
+        "name": "A",
+        "description": "An agent.",
+        "db_id": "db",
+        "model": {"id": "gpt-5-mini", "provider": "OpenAI"},
+        "metadata": {"k": "v"},
+        "sandboxed": False,
+    }
     assert (config["os_id"], config["name"], config["description"]) == ("app", "App", "D")
     assert config["company"] is None
 
 
 def test_several_apps_behind_one_gateway_are_one() -> None:
     other = TeamDescription(id="u", name="U")
-    apps = [AppDescription(id="a", teams=[TEAM]), AppDescription(id="b", teams=[other])]
+    apps = [
+        AppDescription(id="a", teams=[TEAM]),
+        AppDescription(id="b", teams=[other], agents=[AGENT]),
+    ]
     assert config_shape(apps)["os_id"] == "teambus"
     assert [team["id"] for team in config_shape(apps)["teams"]] == ["t", "u"]
-    assert info_shape(apps)["team_count"] == 2
+    assert [agent["id"] for agent in config_shape(apps)["agents"]] == ["a"]
+    assert (info_shape(apps)["team_count"], info_shape(apps)["agent_count"]) == (2, 1)
     assert info_shape([])["name"] is None

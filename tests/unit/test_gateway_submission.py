@@ -10,12 +10,12 @@ from teambus_gateway.submission import Submission, check_json, check_supported, 
 
 
 def submission(key: str | None = None, **fields: str) -> Submission:
-    return read_submission("acme", "team", Form({"message": "hi", **fields}), key)
+    return read_submission("acme", "team", "desk", Form({"message": "hi", **fields}), key)
 
 
 def detail_of(fields: dict[str, str]) -> str:
     with pytest.raises(Problem) as refusal:
-        check_supported(Form({"message": "hi", **fields}), "team", "http://localhost:7777/")
+        check_supported(Form({"message": "hi", **fields}), "/teams/team", "http://localhost:7777/")
     assert refusal.value.status == 501
     return str(refusal.value.detail)
 
@@ -23,9 +23,16 @@ def detail_of(fields: dict[str, str]) -> str:
 def test_the_same_key_makes_the_same_request_and_other_keys_others() -> None:
     first, again, other = submission("k"), submission("k"), submission("l")
     assert first.request == again.request
-    assert first.request.run_id == keyed_run_id("acme", "anonymous", "POST /teams/team/runs", "k")
+    assert first.request.run_id == keyed_run_id("acme", "anonymous", "POST /teams/desk/runs", "k")
     assert first.request.session_id != other.request.session_id
     assert request_digest(first.request) == request_digest(again.request)
+
+
+def test_the_same_key_for_an_agent_is_another_run_than_for_a_team() -> None:
+    form = Form({"message": "hi"})
+    of_agent = read_submission("acme", "agent", "desk", form, "k")
+    assert of_agent.request.run_id != submission("k").request.run_id
+    assert of_agent.path == "/agents/desk"
 
 
 def test_a_run_id_of_the_clients_own_has_the_same_session_each_time() -> None:
@@ -74,7 +81,7 @@ def test_a_message_that_curl_would_take_otherwise_is_not_put_into_the_command(
 def test_media_that_is_sent_empty_is_no_media() -> None:
     for nothing in ("", "[]", "null", "None"):
         fields = {"message": "hi", "stream": "false", "images": nothing, "files": nothing}
-        check_supported(Form(fields), "team", "http://x/")
+        check_supported(Form(fields), "/teams/team", "http://x/")
 
 
 def test_json_the_bus_cannot_carry_is_refused() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from teambus.local import binary, folder
+from teambus.local import announce, binary, folder
 from teambus.local.changes import Changes
 from teambus.local.errors import LocalError
 from teambus.local.plan import plan
@@ -137,3 +137,10 @@ def test_services_get_the_drain_they_are_killed_by(monkeypatch: pytest.MonkeyPat
     assert (team_runner.drain_s, hook_runner.drain_s, system.gateway.drain_s) == (7, 40, 7)
     assert system.gateway.descriptors == {"GATEWAY_LISTEN_FD": 5}
     assert system.gateway.environment["NATS_URL"] == "nats://here:1"
+
+
+def test_the_command_to_try_asks_a_team_or_else_an_agent() -> None:
+    said = {"app": "a", "url": "http://x", "data_dir": "d", "teams": [], "agents": ["poet"]}
+    assert "curl -X POST http://x/agents/poet/runs" in announce.started(said)
+    assert "curl -X POST http://x/teams/desk/runs" in announce.started(said | {"teams": ["desk"]})
+    assert "curl" not in announce.started(said | {"agents": []})

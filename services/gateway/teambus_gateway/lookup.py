@@ -1,4 +1,4 @@
-"""Looking a run up by its id: ended, under way, or in the team's database."""
+"""Looking a run up by its id: ended, under way, or in its database."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,14 @@ from teambus.bus.sessions import Sessions
 from teambus.bus.topology import JOURNAL
 from teambus.bus.waiter import Waiter
 from teambus.contracts import subjects
-from teambus.contracts.catalogue import TeamDescription
 from teambus.contracts.ids import RunId, SessionId, Tenant, token
 from teambus.contracts.journal import AttemptStarted, JournalEntry
 from teambus.contracts.message import decode
 from teambus.contracts.output import RunStatus, TeamRunOutput
+from teambus_gateway.catalogue import Description
 from teambus_gateway.problems import Problem
 from teambus_gateway.runs import SOURCE
+from teambus_gateway.shapes import run_body
 
 log = structlog.get_logger(__name__)
 
@@ -30,10 +31,10 @@ ANY_SEQ = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The run that is asked for. It is found only under its own team and session."""
+    """The run that is asked for. It is found only under its own team or agent, and session."""
 
     tenant: Tenant
-    team: TeamDescription
+    component: Description
     run_id: RunId
     session_id: SessionId
 
@@ -73,10 +74,10 @@ class Lookup:
             ) from error
         if found is None:
             raise _not_found()
-        return found
+        return run_body(wanted.component, found)
 
     async def _ended(self, wanted: Wanted) -> bytes | None:
-        end = await self._waiter.end_of(wanted.tenant, wanted.team.id, wanted.run_id)
+        end = await self._waiter.end_of(wanted.tenant, wanted.component.id, wanted.run_id)
         if end is None:
             return None
         if end.session_id != wanted.session_id:
@@ -85,7 +86,7 @@ class Lookup:
 
     async def _under_way(self, wanted: Wanted) -> bytes | None:
         begun_at = await self._begun_at(wanted)
-        accepted = await self._events.accepted(wanted.tenant, wanted.team.id, wanted.run_id)
+        accepted = await self._events.accepted(wanted.tenant, wanted.component.id, wanted.run_id)
         if accepted is not None:
             if accepted.session_id != wanted.session_id:
                 raise _not_found()
@@ -96,14 +97,14 @@ class Lookup:
         return None
 
     async def _begun_at(self, wanted: Wanted) -> float | None:
-        """When a runner of this team first took the run, by its journal."""
+        """When a runner first took the run, by its journal."""
         subject = subjects.journal(wanted.tenant, wanted.run_id)
         entries = reads.history(self._bus, JOURNAL, subject, until=ANY_SEQ, messages_max=1)
         async for first in entries:
             data = await self._bodies.load(first.data, first.headers)
             records = decode(JournalEntry, data).records
             taken = [r for r in records if isinstance(r, AttemptStarted)]
-            return taken[0].at if taken and taken[0].team_id == wanted.team.id else None
+            return taken[0].at if taken and taken[0].team_id == wanted.component.id else None
         return None
 
     async def _holds_or_awaits_session(self, wanted: Wanted) -> bool:
@@ -113,15 +114,15 @@ class Lookup:
         return any(claim.run_id == wanted.run_id for claim in claims)
 
     async def _stored(self, wanted: Wanted) -> bytes | None:
-        """The run as the database of the team has it, from a runner that serves it."""
-        if wanted.team.db_id is None:
+        """The run as its database has it, from a runner that serves it."""
+        if wanted.component.db_id is None:
             return None
-        subject = subjects.api(wanted.tenant, f"db.{token(wanted.team.db_id)}.run")
+        subject = subjects.api(wanted.tenant, f"db.{token(wanted.component.db_id)}.run")
         question = msgspec.json.encode(_Question(wanted.run_id, wanted.session_id))
         try:
             reply = await ask(self._bus, subject, question, wait_s=self._store_timeout_s)
         except NobodyAnswers:
-            log.debug("nobody answers for the database", db_id=wanted.team.db_id)
+            log.debug("nobody answers for the database", db_id=wanted.component.db_id)
             return None
         if reply.error_code is not None:
             raise BusUnavailable(f"the database's runner says {reply.error_code}: {reply.headers}")
@@ -129,7 +130,9 @@ class Lookup:
             output = await self._bodies.load(reply.data, reply.headers)
         except BusError as error:
             raise BusUnavailable(str(error)) from error
-        is_ours = output and msgspec.json.decode(output, type=_Stored).team_id == wanted.team.id
+        is_ours = (
+            output and msgspec.json.decode(output, type=_Stored).team_id == wanted.component.id
+        )
         return output if is_ours else None
 
 
@@ -137,8 +140,8 @@ def _unfinished(wanted: Wanted, status: RunStatus, created_at: float) -> bytes:
     return msgspec.json.encode(
         TeamRunOutput(
             run_id=wanted.run_id,
-            team_id=wanted.team.id,
-            team_name=wanted.team.name,
+            team_id=wanted.component.id,
+            team_name=wanted.component.name,
             session_id=wanted.session_id,
             status=status,
             created_at=int(created_at),

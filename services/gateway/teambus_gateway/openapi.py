@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from teambus_gateway.catalogue import Kind
+
 Words = dict[str, Any]
 
 
@@ -15,7 +17,7 @@ RUN_FORM: Words = {
     "type": "object",
     "required": ["message"],
     "properties": {
-        "message": _text("What the team is asked.", minLength=1),
+        "message": _text("What is asked.", minLength=1),
         "stream": {
             "type": "boolean",
             "default": True,
@@ -34,7 +36,7 @@ RUN_FORM: Words = {
         "metadata": _text("A JSON object kept with the run.", **_JSON_OBJECT),
         "add_history_to_context": {
             "type": "boolean",
-            "description": "Show the leader earlier runs of the session.",
+            "description": "Show the model earlier runs of the session.",
         },
     },
 }
@@ -75,57 +77,76 @@ def _parameter(name: str, place: str, description: str, *, required: bool = True
     }
 
 
-_TEAM = _parameter("team_id", "path", "The team's id.")
 _AWAY = "The bus or what is behind it does not answer, or is full; Retry-After says when to ask."
 
-RUN_TEAM = _endpoint(
-    "run_team",
-    "Teams",
-    "The finished run; its `status` is COMPLETED, ERROR or CANCELLED.",
-    {
-        400: "The form or its metadata cannot be read.",
-        404: "No such team, or the session belongs to another user.",
-        408: "The body did not arrive in time.",
-        409: "The run id or the idempotency key belongs to another request.",
-        413: "The request or one of its fields is too large.",
-        422: "A field is missing or wrong.",
-        429: "Too many runs of this team are waiting.",
-        501: "Asked for what a later release does.",
-        503: _AWAY,
-        504: "The run goes on; `poll` says where to ask for it.",
-    },
-    parameters=[
-        _TEAM,
-        _parameter(
-            "Idempotency-Key",
-            "header",
-            "Sending the same request with the same key again gives the same run.",
-            required=False,
-        ),
-    ],
-    requestBody={
-        "required": True,
-        "content": {
-            "multipart/form-data": {"schema": RUN_FORM},
-            "application/x-www-form-urlencoded": {"schema": RUN_FORM},
+
+def run_component(kind: Kind) -> Words:
+    return _endpoint(
+        f"run_{kind}",
+        _tag(kind),
+        "The finished run; its `status` is COMPLETED, ERROR or CANCELLED.",
+        {
+            400: "The form or its metadata cannot be read.",
+            404: f"No such {kind}, or the session belongs to another user.",
+            408: "The body did not arrive in time.",
+            409: "The run id or the idempotency key belongs to another request.",
+            413: "The request or one of its fields is too large.",
+            422: "A field is missing or wrong.",
+            429: f"Too many runs of this {kind} are waiting.",
+            501: "Asked for what a later release does.",
+            503: _AWAY,
+            504: "The run goes on; `poll` says where to ask for it.",
         },
-    },
-)
-GET_RUN = _endpoint(
-    "get_team_run",
-    "Teams",
-    "The run: finished, or with the status PENDING or RUNNING.",
-    {404: "No such team or run.", 422: "session_id is missing.", 503: _AWAY},
-    parameters=[
-        _TEAM,
-        _parameter("run_id", "path", "The run's id."),
-        _parameter("session_id", "query", "The session the run belongs to."),
-    ],
-)
-LIST_TEAMS = _endpoint("list_teams", "Teams", "Every team.", {})
-GET_TEAM = _endpoint(
-    "get_team", "Teams", "The team.", {404: "No such team.", 503: _AWAY}, parameters=[_TEAM]
-)
+        parameters=[
+            _id(kind),
+            _parameter(
+                "Idempotency-Key",
+                "header",
+                "Sending the same request with the same key again gives the same run.",
+                required=False,
+            ),
+        ],
+        requestBody={
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": RUN_FORM},
+                "application/x-www-form-urlencoded": {"schema": RUN_FORM},
+            },
+        },
+    )
+
+
+def get_run(kind: Kind) -> Words:
+    return _endpoint(
+        f"get_{kind}_run",
+        _tag(kind),
+        "The run: finished, or with the status PENDING or RUNNING.",
+        {404: f"No such {kind} or run.", 422: "session_id is missing.", 503: _AWAY},
+        parameters=[
+            _id(kind),
+            _parameter("run_id", "path", "The run's id."),
+            _parameter("session_id", "query", "The session the run belongs to."),
+        ],
+    )
+
+
+def get_component(kind: Kind) -> Words:
+    errors = {404: f"No such {kind}.", 503: _AWAY}
+    return _endpoint(f"get_{kind}", _tag(kind), f"The {kind}.", errors, parameters=[_id(kind)])
+
+
+def list_components(kind: Kind) -> Words:
+    return _endpoint(f"list_{kind}s", _tag(kind), f"Every {kind}.", {})
+
+
+def _tag(kind: Kind) -> str:
+    return f"{kind.capitalize()}s"
+
+
+def _id(kind: Kind) -> Words:
+    return _parameter(f"{kind}_id", "path", f"The {kind}'s id.")
+
+
 GET_CONFIG = _endpoint("get_config", "Core", "What this AgentOS offers.", {})
 GET_INFO = _endpoint("get_info", "Core", "What this AgentOS is.", {})
 GET_HOME = _endpoint("get_home", "Core", "Where to go from here.", {})

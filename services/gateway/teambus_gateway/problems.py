@@ -57,7 +57,7 @@ def bus_problems(run_id: str, retry_after_s: int) -> Iterator[None]:
     except QuotaExceeded as error:
         raise Problem(
             429,
-            "too many runs of this team are waiting; try again later",
+            "too many runs of this team or agent are waiting; try again later",
             "quota_exceeded",
             retry_after_s=retry_after_s,
             run_id=run_id,

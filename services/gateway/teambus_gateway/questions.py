@@ -24,7 +24,9 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class StartRun(msgspec.Struct, kw_only=True):
-    """`run.start`: a run request that names its team and may leave the run id to the gateway."""
+    """`run.start`: a run request that says who is asked, a team or an agent by its id, and may
+    leave the run id to the gateway.
+    """
 
     team_id: TeamId
     input: str
@@ -70,7 +72,7 @@ class Questions:
     async def _start(self, question: Question) -> Reply:
         data = await self._bodies.load(question.data, question.headers)
         asked = _submission(question.tenant, _read(StartRun, data))
-        await self._parts.catalogue.team(asked.team_id)
+        await self._parts.catalogue.component(None, asked.team_id)
         seq = await self._parts.runs.start(asked)
         request = asked.request
         assert request.session_id is not None, request
@@ -82,7 +84,7 @@ class Questions:
 
     async def _wait(self, question: Question) -> Reply:
         wanted = _read(WaitForRun, question.data)
-        await self._parts.catalogue.team(wanted.team_id)
+        await self._parts.catalogue.component(None, wanted.team_id)
         wait_s = min(max(wanted.timeout_s, 0), self._parts.runs.limits.reply_timeout_s)
         end = await self._parts.runs.wait(question.tenant, wanted.team_id, wanted.run_id, wait_s)
         if end is None:

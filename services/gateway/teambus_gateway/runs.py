@@ -119,7 +119,7 @@ class Runs:
             "reply_timeout",
             run_id=request.run_id,
             session_id=request.session_id,
-            poll=poll_path(asked.team_id, request.run_id, request.session_id),
+            poll=poll_path(asked.path, request.run_id, request.session_id),
         )
 
     @contextmanager
@@ -134,8 +134,9 @@ class Runs:
             self._places -= 1
 
 
-def poll_path(team_id: TeamId, run_id: RunId, session_id: SessionId) -> str:
-    return f"/teams/{team_id}/runs/{quote(run_id, safe='')}?session_id={quote(session_id, safe='')}"
+def poll_path(path: str, run_id: RunId, session_id: SessionId) -> str:
+    """Where to ask for a run of the team or agent found under `path`."""
+    return f"{path}/runs/{quote(run_id, safe='')}?session_id={quote(session_id, safe='')}"
 
 
 def _acceptance(asked: Submission) -> RunAccepted:

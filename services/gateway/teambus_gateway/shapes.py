@@ -1,24 +1,31 @@
-"""Teams and the app in the words of AgentOS: what `/teams`, `/config` and `/info` answer.
+"""Teams, agents, the app and runs in the words of AgentOS: what the endpoints answer.
 
 Nulls are left out, unless AgentOS writes them.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
+
+import msgspec
 
 from teambus.contracts.catalogue import (
+    AgentDescription,
     AppDescription,
     MemberDescription,
     ModelDescription,
     TeamDescription,
     ToolDescription,
 )
+from teambus.contracts.output import TeamRunOutput
+from teambus.domain.agent_runs import read_form
+from teambus_gateway.catalogue import Description
 
 NAME = "AgentOS"
 OS_VERSION = "1.0.0"
 AGNO_VERSION = "3.1.10"
 """The version whose HTTP interface is spoken here."""
 
-Shape = dict[str, Any]
+Shape: TypeAlias = dict[str, Any]
+_Described: TypeAlias = Description | MemberDescription
 DELEGATION = ToolDescription(
     name="delegate_task_to_member",
     description="Give a task to one member of the team and get the member's answer.",
@@ -31,15 +38,27 @@ DELEGATION = ToolDescription(
 )
 
 
+_outputs = msgspec.json.Decoder(TeamRunOutput)
+
+
+def run_body(component: Description, carried: bytes) -> bytes:
+    """The JSON of a run. A team's is as the bus carries it, and is passed on unread."""
+    if isinstance(component, TeamDescription):
+        return carried
+    output = read_form(_outputs.decode(carried))
+    output.agent_name = output.agent_name or component.name
+    return msgspec.json.encode(output)
+
+
+def component_shape(component: Description) -> Shape:
+    """A TeamResponse or an AgentResponse."""
+    if isinstance(component, TeamDescription):
+        return team_shape(component)
+    return agent_shape(component)
+
+
 def team_shape(team: TeamDescription) -> Shape:
     """A TeamResponse."""
-    sessions = None
-    if team.session_table is not None:
-        sessions = _given(
-            session_table=team.session_table,
-            add_history_to_context=team.add_history_to_context or None,
-            num_history_runs=team.num_history_runs,
-        )
     return _given(
         id=team.id,
         name=team.name,
@@ -49,13 +68,34 @@ def team_shape(team: TeamDescription) -> Shape:
         mode=team.mode,
         model=_model(team.model),
         tools=_tools([DELEGATION, *team.tools], team.tool_call_limit),
-        sessions=sessions,
+        sessions=_sessions(team),
         reasoning={"reasoning": False},
         system_message=_system_message(team),
         streaming=_streaming(team),
         members=[member_shape(member) for member in team.members],
         metadata=team.metadata,
         is_factory=False,
+        is_component=False,
+        sandboxed=False,
+    )
+
+
+def agent_shape(agent: AgentDescription) -> Shape:
+    """An AgentResponse."""
+    return _given(
+        id=agent.id,
+        name=agent.name,
+        db_id=agent.db_id,
+        filesystem=False,
+        description=agent.description,
+        role=agent.role,
+        is_factory=False,
+        model=_model(agent.model),
+        tools=_tools(agent.tools, agent.tool_call_limit),
+        sessions=_sessions(agent),
+        reasoning={"reasoning": False},
+        system_message=_system_message(agent),
+        metadata=agent.metadata,
         is_component=False,
         sandboxed=False,
     )
@@ -85,16 +125,16 @@ def member_shape(member: MemberDescription) -> Shape:
 
 def config_shape(apps: list[AppDescription]) -> Shape:
     """A ConfigResponse. Several apps behind one gateway are shown as one."""
-    teams = [team for app in apps for team in app.teams]
+    components = [component for app in apps for component in app.components]
     app = apps[0] if len(apps) == 1 else None
     return {
         **_identity(apps),
         **_given(description=app.description if app else None),
-        "available_models": _available_models(teams),
-        "databases": _databases(teams),
-        "session": {"dbs": _session_databases(teams)},
-        "agents": [],
-        "teams": [_summary(team) for team in teams],
+        "available_models": _available_models(components),
+        "databases": _databases(components),
+        "session": {"dbs": _session_databases(components)},
+        "agents": [_summary(agent) for app in apps for agent in app.agents],
+        "teams": [_summary(team) for app in apps for team in app.teams],
         "workflows": [],
         "interfaces": [],
         "company": None,
@@ -108,7 +148,7 @@ def info_shape(apps: list[AppDescription]) -> Shape:
         **_identity(apps),
         "os_version": OS_VERSION,
         "agno_version": AGNO_VERSION,
-        "agent_count": 0,
+        "agent_count": sum(len(app.agents) for app in apps),
         "team_count": sum(len(app.teams) for app in apps),
         "workflow_count": 0,
         "mcp": {"enabled": False, "path": None, "oauth": None, "tool_run_endpoint": None},
@@ -123,45 +163,56 @@ def _identity(apps: list[AppDescription]) -> Shape:
     return _given(os_id=apps[0].id, name=apps[0].name)
 
 
-def _summary(team: TeamDescription) -> Shape:
-    model = None if team.model is None else {"id": team.model.id, "provider": team.model.provider}
+def _summary(of: Description) -> Shape:
+    model = None if of.model is None else {"id": of.model.id, "provider": of.model.provider}
     return _given(
-        id=team.id,
-        name=team.name,
-        description=team.description,
-        db_id=team.db_id,
-        mode=team.mode,
+        id=of.id,
+        name=of.name,
+        description=of.description,
+        db_id=of.db_id,
+        mode=of.mode if isinstance(of, TeamDescription) else None,
         model=model,
-        metadata=team.metadata,
+        metadata=of.metadata,
         sandboxed=False,
     )
 
 
-def _available_models(teams: list[TeamDescription]) -> list[Shape]:
-    pairs = {(model.id, model.provider) for team in teams for model in _models(team)}
+def _available_models(components: list[Description]) -> list[Shape]:
+    pairs = {(model.id, model.provider) for each in components for model in _models(each)}
     return [{"id": id_, "provider": provider} for id_, provider in sorted(pairs)]
 
 
-def _models(of: TeamDescription | MemberDescription) -> list[ModelDescription]:
-    inner = [model for member in of.members or [] for model in _models(member)]
+def _models(of: _Described) -> list[ModelDescription]:
+    members = [] if isinstance(of, AgentDescription) else of.members
+    inner = [model for member in members or [] for model in _models(member)]
     return [*([of.model] if of.model else []), *inner]
 
 
-def _databases(teams: list[TeamDescription]) -> list[str]:
-    return sorted({team.db_id for team in teams if team.db_id is not None})
+def _databases(components: list[Description]) -> list[str]:
+    return sorted({each.db_id for each in components if each.db_id is not None})
 
 
-def _session_databases(teams: list[TeamDescription]) -> list[Shape]:
+def _session_databases(components: list[Description]) -> list[Shape]:
     tables: dict[str, set[str]] = {}
-    for team in teams:
-        if team.db_id is not None:
-            tables.setdefault(team.db_id, set()).update(
-                [team.session_table] if team.session_table else []
+    for each in components:
+        if each.db_id is not None:
+            tables.setdefault(each.db_id, set()).update(
+                [each.session_table] if each.session_table else []
             )
     return [
         {"db_id": db_id, "domain_config": {"display_name": db_id}, "tables": sorted(names)}
         for db_id, names in sorted(tables.items())
     ]
+
+
+def _sessions(of: Description) -> Shape | None:
+    if of.session_table is None:
+        return None
+    return _given(
+        session_table=of.session_table,
+        add_history_to_context=of.add_history_to_context or None,
+        num_history_runs=of.num_history_runs,
+    )
 
 
 def _model(model: ModelDescription | None) -> Shape | None:
@@ -180,10 +231,13 @@ def _tools(tools: list[ToolDescription], tool_call_limit: int | None) -> Shape |
     return _given(tools=shown, tool_call_limit=tool_call_limit)
 
 
-def _system_message(of: TeamDescription | MemberDescription) -> Shape | None:
-    expected = of.expected_output if isinstance(of, TeamDescription) else None
+def _system_message(of: _Described) -> Shape | None:
     message = _given(
-        instructions=of.instructions, markdown=of.markdown or None, expected_output=expected
+        description=of.description,
+        instructions=of.instructions,
+        expected_output=None if isinstance(of, MemberDescription) else of.expected_output,
+        additional_context=of.additional_context if isinstance(of, AgentDescription) else None,
+        markdown=of.markdown or None,
     )
     return message or None
 

@@ -19,6 +19,7 @@ from teambus.contracts.ids import (
     new_id,
 )
 from teambus.contracts.run import RunRequest
+from teambus_gateway.catalogue import Kind
 from teambus_gateway.forms import Form
 from teambus_gateway.problems import Problem, field_problem, missing
 
@@ -44,20 +45,31 @@ class Submission:
     team_id: TeamId
     request: RunRequest
     origin: Origin
+    kind: Kind = "team"
+
+    @property
+    def path(self) -> str:
+        return component_path(self.kind, self.team_id)
+
+
+def component_path(kind: Kind, id_: TeamId) -> str:
+    """Where a team or agent is found."""
+    return f"/{kind}s/{id_}"
 
 
 def read_submission(
-    tenant: Tenant, team_id: TeamId, form: Form, idempotency_key: str | None
+    tenant: Tenant, kind: Kind, id_: TeamId, form: Form, idempotency_key: str | None
 ) -> Submission:
     """Raises `Problem` for the first thing that is wrong."""
     fields = form.fields
     message = _message(form)
     _flag(fields, "monitor")
     _integer(fields, "version")
-    origin, run_id = _run_id(tenant, team_id, fields, idempotency_key)
+    route = f"POST {component_path(kind, id_)}/runs"
+    origin, run_id = _run_id(tenant, route, fields, idempotency_key)
     return Submission(
         tenant,
-        team_id,
+        id_,
         RunRequest(
             run_id=run_id,
             input=message,
@@ -69,10 +81,11 @@ def read_submission(
             add_history_to_context=_flag(fields, "add_history_to_context"),
         ),
         origin,
+        kind,
     )
 
 
-def check_supported(form: Form, team_id: TeamId, base_url: str) -> None:
+def check_supported(form: Form, path: str, base_url: str) -> None:
     """Raises `Problem` 501 for what is asked of a later release."""
     stream, background = _flag(form.fields, "stream"), _flag(form.fields, "background")
     given = {name for name, value in form.fields.items() if value.strip().lower() not in NOTHING}
@@ -82,7 +95,7 @@ def check_supported(form: Form, team_id: TeamId, base_url: str) -> None:
         raise Problem(501, f"not supported yet: {named}; send text only", "not_supported")
     if background or stream is not False:
         what = "background runs are" if background else "streaming is"
-        curl = _curl(form.fields["message"], team_id, base_url)
+        curl = _curl(form.fields["message"], path, base_url)
         raise Problem(
             501, f"{what} not supported yet; ask for the whole answer: {curl}", "not_supported"
         )
@@ -122,7 +135,7 @@ def _message(form: Form) -> str:
 
 
 def _run_id(
-    tenant: Tenant, team_id: TeamId, fields: Mapping[str, str], key: str | None
+    tenant: Tenant, route: str, fields: Mapping[str, str], key: str | None
 ) -> tuple[Origin, RunId]:
     chosen = _text(fields, "run_id")
     if key is not None and len(key) > TEXT_ID_LENGTH_MAX:
@@ -130,7 +143,7 @@ def _run_id(
     if key and chosen:
         raise Problem(422, "an Idempotency-Key makes the run_id: send one or the other, not both")
     if key:
-        return "keyed", keyed_run_id(tenant, ANONYMOUS, f"POST /teams/{team_id}/runs", key)
+        return "keyed", keyed_run_id(tenant, ANONYMOUS, route, key)
     if chosen is None:
         return "fresh", new_id()
     try:
@@ -212,7 +225,7 @@ def _check_depth(value: Any, left: int) -> None:
         _check_depth(child, left - 1)
 
 
-def _curl(message: str, team_id: TeamId, base_url: str) -> str:
+def _curl(message: str, path: str, base_url: str) -> str:
     is_plain = message.isprintable() and len(message) <= 200 and message[0] not in "@<"
     said = shlex.quote(f"message={message if is_plain else 'Hello'}")
-    return f"curl -X POST {base_url.rstrip('/')}/teams/{team_id}/runs -F {said} -F stream=false"
+    return f"curl -X POST {base_url.rstrip('/')}{path}/runs -F {said} -F stream=false"

@@ -73,7 +73,10 @@ def _crew(bus: Bus, app: AppDescription, settings: Settings) -> Crew:
         bodies,
         Events(bus, bodies, source="hook-runner"),
         SessionSource(
-            bus, bodies, {team.id: team.db_id for team in app.teams}, settings.session_timeout_s
+            bus,
+            bodies,
+            {each.id: each.db_id for each in app.components},
+            settings.session_timeout_s,
         ),
         Patience(settings.crash_max, settings.backoff_max_s, settings.record_retry_s),
     )

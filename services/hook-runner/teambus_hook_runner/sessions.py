@@ -1,4 +1,4 @@
-"""Sessions, for hooks that ask for one: from whichever team-runner has the team's database."""
+"""Sessions, for hooks that ask for one: from whichever team-runner has the database."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class _Question(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class SessionSource:
-    """`db_of` is the database of each team. A team without one keeps no sessions."""
+    """`db_of` is the database of each team and agent. Without one no sessions are kept."""
 
     bus: Bus
     bodies: Bodies
@@ -32,7 +32,7 @@ class SessionSource:
     timeout_s: float
 
     async def session(self, event: RunCompleted) -> bytes | None:
-        """The session of a run as JSON, None when its team keeps none."""
+        """The session of a run as JSON, None when none are kept."""
         db_id = self.db_of.get(event.team_id)
         if db_id is None:
             return None

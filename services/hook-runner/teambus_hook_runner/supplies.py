@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from teambus.app.agents import Agent
 from teambus.app.contexts import Delivery, RunContext, Session
 from teambus.app.hooks import BackgroundHook
 from teambus.app.injection import bind
@@ -13,6 +14,7 @@ from teambus.app.teams import Team
 from teambus.contracts.message import decode
 from teambus.contracts.output import RunOutput, TeamRunInput, TeamRunOutput
 from teambus.contracts.run import RunCompleted
+from teambus.domain.agent_runs import read_form
 from teambus_hook_runner.members import member_runs
 from teambus_hook_runner.wire import Call
 
@@ -22,12 +24,11 @@ _sessions = msgspec.json.Decoder(Session)
 def arguments(app: TeamBus, hook: BackgroundHook, call: Call) -> list[dict[str, Any]]:
     """The keyword arguments of each time the hook is called for this delivery.
 
-    Once for the team's run; a member's hook once for each of its runs that it wants.
+    Once for the team's or agent's run; a member's hook once for each of its runs that it wants.
     """
     event = decode(RunCompleted, call.event)
-    session = None if call.session is None else _sessions.decode(call.session)
     common = {
-        "session": session,
+        "session": None if call.session is None else _session(app, call.session),
         "user_id": event.output.user_id,
         "delivery": Delivery(id=call.delivery_id, attempt=call.attempt, hook=hook.name),
     }
@@ -41,13 +42,24 @@ def _subjects(
     app: TeamBus, hook: BackgroundHook, event: RunCompleted
 ) -> Iterator[tuple[TeamRunOutput | RunOutput, dict[str, Any]]]:
     """The runs to call the hook for, each with the object the run is of."""
-    team = app.team(event.team_id)
+    asked = app.component(event.team_id)
+    if isinstance(asked, Agent):
+        yield read_form(event.output), {"agent": asked}
+        return
     if not hook.members:
-        yield event.output, {"team": team}
+        yield event.output, {"team": asked}
         return
     for run in member_runs(event.output, hook.members, hook.options.on):
-        member = team.member(run.agent_id or run.team_id or "") if team else None
+        member = asked.member(run.agent_id or run.team_id or "") if asked else None
         yield run, {("team" if isinstance(member, Team) else "agent"): member}
+
+
+def _session(app: TeamBus, stored: bytes) -> Session:
+    """Sessions are stored under one id, whether a team's or an agent's."""
+    session = _sessions.decode(stored)
+    if isinstance(app.component(session.team_id or ""), Agent):
+        session.agent_id, session.team_id = session.team_id, None
+    return session
 
 
 def _of_run(event: RunCompleted, run: TeamRunOutput | RunOutput) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Answering for the databases of this runner's teams: runs and sessions, by request-reply."""
+"""Answering for the databases of this runner's app: runs and sessions, by request-reply."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -44,7 +44,7 @@ class Answers:
 
     @asynccontextmanager
     async def given(self, team_of_db: Mapping[str, TeamId]) -> AsyncIterator[None]:
-        """Answer while the block runs; `team_of_db` names a team that uses each database."""
+        """Answer while the block runs; `team_of_db` names a team or agent of each database."""
         async with AsyncExitStack() as stack:
             for db_id, team_id in team_of_db.items():
                 for verb, find in (("run", _run), ("session", _session)):

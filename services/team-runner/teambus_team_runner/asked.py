@@ -1,6 +1,7 @@
 """Reading a run request off the queue, and what becomes of one that cannot be read."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import msgspec
@@ -78,7 +79,9 @@ async def read(delivery: Delivery, bodies: Bodies) -> Asked:
     return Asked(subject.tenant, subject.team_id, request, delivery.seq, request_digest(request))
 
 
-async def refuse_malformed(delivery: Delivery, error: MalformedMessage, events: Events) -> None:
+async def refuse_malformed(
+    delivery: Delivery, error: MalformedMessage, events: Events, agents: Collection[TeamId]
+) -> None:
     """End it for good: as an ERROR run where a run id can be read, else as a dead letter.
 
     Written before the acknowledgement and the same each time, so a death in between repeats it.
@@ -88,22 +91,36 @@ async def refuse_malformed(delivery: Delivery, error: MalformedMessage, events: 
     log.warning("malformed run request", team_id=subject.team_id, seq=delivery.seq, why=str(error))
     run_id = _run_id(delivery)
     if run_id and not await events.is_begun(subject.tenant, run_id):
-        await events.complete(failed(subject.tenant, subject.team_id, run_id, error))
+        await events.complete(failed(subject, run_id, error, agents))
     else:
         await events.bury(_letter(delivery, subject, error))
     await delivery.ack()
 
 
-def failed(tenant: Tenant, team_id: TeamId, run_id: RunId, error: Exception) -> RunCompleted:
-    """The completed event of a run that never began."""
+def failed(
+    subject: RequestSubject, run_id: RunId, error: Exception, agents: Collection[TeamId]
+) -> RunCompleted:
+    """The completed event of a run whose request cannot be read."""
     return ended_early(
-        tenant, team_id, run_id, code="malformed_request", detail=f"the run request is {error}"
+        subject.tenant,
+        subject.team_id,
+        run_id,
+        code="malformed_request",
+        detail=f"the run request is {error}",
+        agents=agents,
     )
 
 
 def ended_early(
-    tenant: Tenant, team_id: TeamId, run_id: RunId, *, code: str, detail: str
+    tenant: Tenant,
+    team_id: TeamId,
+    run_id: RunId,
+    *,
+    code: str,
+    detail: str,
+    agents: Collection[TeamId],
 ) -> RunCompleted:
+    """The completed event of a run that never began; `agents` are those served by themselves."""
     now = time.time()
     return RunCompleted(
         event_id=completed_event_id(tenant, team_id, run_id),
@@ -120,6 +137,7 @@ def ended_early(
             content_type="str",
             member_responses=[],
             content=detail,
+            agent_id=team_id if team_id in agents else None,
         ),
         completed_at=now,
         code=code,

@@ -121,7 +121,8 @@ class Attempts:
         if past.first is None or past.latest is None:
             return False
         if (past.first.team_id, past.first.request_digest) != (asked.team_id, asked.digest):
-            await refuse_id_in_use(asked, past.first.team_id, self.events)
+            agents = self.execution.agents
+            await refuse_id_in_use(asked, past.first.team_id, self.events, agents)
         elif not await self._is_repeat(past.latest, asked):
             return False
         await self.line.leave_line(asked)

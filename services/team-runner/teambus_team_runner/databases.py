@@ -1,34 +1,34 @@
-"""Which database a team's sessions are in."""
+"""Which database the sessions of a team or agent are in."""
 
 from collections.abc import Mapping
 
-from teambus.app.teams import Team
+from teambus.app.teams import Component
 from teambus.contracts.ids import SessionId, TeamId, Tenant
 from teambus_team_runner.sessions import LoadedSession, RunWrite, SessionStore, Stores
 
 
 class Databases:
-    """The session stores, by team. A team without a database keeps nothing between runs.
+    """The session stores, by team or agent. Without a database nothing is kept between runs.
 
     Every call may raise `StoreUnavailable` or `StoreUnfit`.
     """
 
-    def __init__(self, teams: Mapping[TeamId, Team], stores: Stores) -> None:
-        self._teams = teams
+    def __init__(self, components: Mapping[TeamId, Component], stores: Stores) -> None:
+        self._components = components
         self._stores = stores
         self._open: dict[TeamId, SessionStore] = {}
 
     async def of(self, team_id: TeamId) -> SessionStore | None:
         if (store := self._open.get(team_id)) is not None:
             return store
-        db = self._teams[team_id].db
+        db = self._components[team_id].db
         if db is None:
             return None
         self._open[team_id] = await self._stores.open(db)
         return self._open[team_id]
 
     async def open_all(self) -> None:
-        for team_id in self._teams:
+        for team_id in self._components:
             await self.of(team_id)
 
     async def load(

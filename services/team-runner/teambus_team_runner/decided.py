@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import structlog
 
+from teambus.app.agents import Agent
+from teambus.app.teams import Component
 from teambus.contracts.ids import completed_event_id
 from teambus.contracts.journal import RunEnded
 from teambus.contracts.output import RunStatus, TeamRunInput, TeamRunOutput
@@ -36,6 +38,7 @@ class Decision:
     """All that the end of a run is made of. `stored`: it goes into the database."""
 
     asked: Asked
+    component: Component
     finished: Finished
     told: Told
     fence: int
@@ -59,8 +62,8 @@ class Decision:
         if self.told.events:
             log.warning("an output so large is kept without its events", bytes=size)
             return replace(self, told=Told(self.told.frames, [])).within(bytes_max)
-        failed = _too_large(self.asked, size, bytes_max)
-        return replace(self, finished=failed).ended(), size
+        instead = failed(self.asked, self.component, OUTPUT_TOO_LARGE, _too_large(size, bytes_max))
+        return replace(self, finished=instead).ended(), size
 
     def _completed(self) -> RunCompleted:
         asked = self.asked
@@ -82,7 +85,8 @@ class Decision:
         return completed
 
 
-def failed(asked: Asked, code: str, detail: str) -> Finished:
+def failed(asked: Asked, component: Component, code: str, detail: str) -> Finished:
+    """The end of a run in which nobody spoke."""
     output = TeamRunOutput(
         run_id=asked.run_id,
         team_id=asked.team_id,
@@ -96,16 +100,19 @@ def failed(asked: Asked, code: str, detail: str) -> Finished:
         content=detail,
         metadata=asked.request.metadata,
     )
+    if isinstance(component, Agent):
+        output.agent_id, output.agent_name = component.id, component.name
+    else:
+        output.team_name = component.name
     return Finished(output, code)
 
 
-def _too_large(asked: Asked, size: int, bytes_max: int) -> Finished:
+def _too_large(size: int, bytes_max: int) -> str:
     log.error("the output is too large to be carried", bytes=size, bytes_max=bytes_max)
-    detail = (
+    return (
         f"the run was answered, but its output with all transcripts has {size} bytes, more than"
         f" {bytes_max}; ask with a shorter message, of fewer members, or with smaller tool results"
     )
-    return failed(asked, OUTPUT_TOO_LARGE, detail)
 
 
 def _kept(state: dict[str, Any] | None) -> dict[str, Any] | None:

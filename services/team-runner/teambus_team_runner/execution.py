@@ -1,4 +1,4 @@
-"""From a run in hand to its decided end: load the session, run the team, journal the end."""
+"""From a run in hand to its decided end: load the session, run who is asked, journal the end."""
 
 import asyncio
 import functools
@@ -9,7 +9,8 @@ from typing import Any
 
 import structlog
 
-from teambus.app.teams import Team
+from teambus.app.agents import Agent
+from teambus.app.teams import Component
 from teambus.bus.frame_log import FrameLog
 from teambus.bus.journal import Journal
 from teambus.contracts.ids import TeamId
@@ -24,7 +25,7 @@ from teambus_team_runner.ending import (
     STORE_UNAVAILABLE,
 )
 from teambus_team_runner.engine.ports import EngineLimits, Finished, Frames, RunStart
-from teambus_team_runner.engine.team import run_team
+from teambus_team_runner.engine.run import run_component
 from teambus_team_runner.frames import (
     FrameLimits,
     Origin,
@@ -76,9 +77,9 @@ class ExecutionLimits:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Runs teams."""
+    """Runs teams and agents."""
 
-    teams: Mapping[TeamId, Team]
+    components: Mapping[TeamId, Component]
     databases: Databases
     line: Line
     models: Models
@@ -86,6 +87,11 @@ class Execution:
     engine_limits: EngineLimits
     frame_limits: FrameLimits
     limits: ExecutionLimits
+
+    @property
+    def agents(self) -> frozenset[TeamId]:
+        """Which of them are agents."""
+        return frozenset(id_ for id_, each in self.components.items() if isinstance(each, Agent))
 
     async def end_of(
         self, handle: Handle, journal: Journal, past: Past, loading: Awaitable[LoadedSession]
@@ -101,7 +107,9 @@ class Execution:
             told = Told(await frames.finish(), frames.events)
         assert handle.opened is not None, asked
         fence = handle.opened.record.fence
-        decision = Decision(asked, finished, told, fence, stored)
+        decision = Decision(
+            asked, self.components[asked.team_id], finished, told, fence=fence, stored=stored
+        )
         ended, size = decision.within(self.limits.output_bytes_max)
         if size > SHARED_BYTES_MAX:
             # What was paid for is made durable by itself, for the end may take all the room.
@@ -134,15 +142,15 @@ class Execution:
         asked = handle.asked
         if past.attempts >= self.limits.attempts_max:
             reason = f"the run was given up: {past.attempts} attempts made no step forward"
-            return failed(asked, ATTEMPTS_USED_UP, reason), True
+            return self._failed(asked, ATTEMPTS_USED_UP, reason), True
         if past.unreadable is not None:
             reason = f"the journal of the run cannot be read: {past.unreadable}"
-            return failed(asked, JOURNAL_UNREADABLE, reason), True
+            return self._failed(asked, JOURNAL_UNREADABLE, reason), True
         try:
             session = await loading
             await self._lift(handle, session.fence)
         except SessionNotFound:
-            return failed(asked, "session_not_found", "Session not found"), False
+            return self._failed(asked, "session_not_found", "Session not found"), False
         except (StoreUnavailable, StoreUnfit) as error:
             return self._without_database(asked, past, error), False
         steps = JournaledSteps(journal, past, fresh_s=self.limits.fresh_s)
@@ -150,15 +158,15 @@ class Execution:
 
     async def load(self, asked: Asked) -> LoadedSession:
         """What the run starts from. Raises `SessionNotFound`, `StoreUnavailable`, `StoreUnfit`."""
-        team = self.teams[asked.team_id]
+        component = self.components[asked.team_id]
         wanted = asked.request.add_history_to_context
-        shown = team.add_history_to_context if wanted is None else wanted
+        shown = component.add_history_to_context if wanted is None else wanted
         return await self.databases.load(
             asked.tenant,
             asked.session_id,
             team_id=asked.team_id,
             user_id=asked.request.user_id,
-            history_runs=team.history_runs if shown else 0,
+            history_runs=component.history_runs if shown else 0,
         )
 
     async def _lift(self, handle: Handle, stored: int) -> None:
@@ -172,27 +180,32 @@ class Execution:
         stuck_since = time.time() if past.stuck_since is None else past.stuck_since
         if time.time() - stuck_since < self.limits.store_give_up_s:
             raise Deferred(str(error), self.limits.store_retry_s)
-        return failed(asked, STORE_UNAVAILABLE, str(error))
+        return self._failed(asked, STORE_UNAVAILABLE, str(error))
 
     async def _run(
         self, asked: Asked, session: LoadedSession, steps: JournaledSteps, frames: Frames
     ) -> Finished:
-        team = self.teams[asked.team_id]
-        start = _start(asked, team, session)
+        component = self.components[asked.team_id]
+        start = _start(asked, component, session)
         limit = asyncio.timeout(self.limits.run_timeout_s)
         try:
             async with limit:
-                return await run_team(team, start, steps, self.models, frames, self.engine_limits)
+                return await run_component(
+                    component, start, steps, self.models, frames, self.engine_limits
+                )
         except TimeoutError:
             if not limit.expired():
                 raise
             detail = f"the run took longer than {self.limits.run_timeout_s:g} s"
-            return failed(asked, "run_timeout", detail)
+            return self._failed(asked, "run_timeout", detail)
+
+    def _failed(self, asked: Asked, code: str, detail: str) -> Finished:
+        return failed(asked, self.components[asked.team_id], code, detail)
 
 
-def _start(asked: Asked, team: Team, session: LoadedSession) -> RunStart:
+def _start(asked: Asked, component: Component, session: LoadedSession) -> RunStart:
     request = asked.request
-    state = merged(merged(team.session_state, session.session_state), request.session_state)
+    state = merged(merged(component.session_state, session.session_state), request.session_state)
     return RunStart(
         tenant=asked.tenant,
         run_id=asked.run_id,
@@ -201,8 +214,8 @@ def _start(asked: Asked, team: Team, session: LoadedSession) -> RunStart:
         created_at=int(time.time()),
         session_state=state,
         user_id=request.user_id,
-        metadata=merged(merged(team.metadata, session.metadata), request.metadata) or None,
-        dependencies=merged(team.dependencies, request.dependencies) or None,
+        metadata=merged(merged(component.metadata, session.metadata), request.metadata) or None,
+        dependencies=merged(component.dependencies, request.dependencies) or None,
         history=[message for _, messages in session.history for message in messages],
         history_run_ids=[run_id for run_id, _ in session.history],
     )

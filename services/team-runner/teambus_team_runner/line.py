@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -11,7 +12,7 @@ from teambus.bus.events import Events
 from teambus.bus.journal import Fenced
 from teambus.bus.requests import Requests
 from teambus.bus.sessions import Seen, Sessions
-from teambus.contracts.ids import SessionId, Tenant
+from teambus.contracts.ids import SessionId, TeamId, Tenant
 from teambus.contracts.session import SessionClaim, SessionRecord
 from teambus.domain import session_order
 from teambus.domain.session_order import Busy, Opened
@@ -35,12 +36,14 @@ class Line:
         *,
         waiting_max: int,
         orphan_after_s: float,
+        agents: Collection[TeamId],
     ) -> None:
         self._sessions = sessions
         self._requests = requests
         self._events = events
         self._waiting_max = waiting_max
         self._orphan_after_s = orphan_after_s
+        self._agents = agents
         self._turns: WeakValueDictionary[tuple[Tenant, SessionId], asyncio.Lock] = (
             WeakValueDictionary()
         )
@@ -138,7 +141,14 @@ class Line:
         del self._missing_since[tenant, claim.run_id]
         log.error("session held by a run without a request", run_id=claim.run_id, tenant=tenant)
         detail = "the run's request was removed from the queue before the run ended"
-        end = ended_early(tenant, claim.team_id, claim.run_id, code="orphaned", detail=detail)
+        end = ended_early(
+            tenant,
+            claim.team_id,
+            claim.run_id,
+            code="orphaned",
+            detail=detail,
+            agents=self._agents,
+        )
         await self._events.complete(end)
         return True
 

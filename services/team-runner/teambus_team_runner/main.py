@@ -87,7 +87,7 @@ async def run(settings: Settings, app: TeamBus) -> int:
         }
         watching = asyncio.create_task(stop_when_closed(bus.closed, stop))
         stack.callback(watching.cancel)
-        log.info("ready", app=app.id, teams=[team.id for team in app.teams])
+        log.info("ready", app=app.id, components=[each.id for each in app.components])
         settle_memory()
         report(ready=True)
         await runner.run(stop)
@@ -118,6 +118,7 @@ def _runner(ground: Ground) -> Runner:
         events,
         waiting_max=settings.sessions_waiting_max,
         orphan_after_s=settings.orphan_after_s,
+        agents=[agent.id for agent in ground.app.agents],
     )
     attempts = Attempts(
         bus=bus,
@@ -147,7 +148,7 @@ def _runner(ground: Ground) -> Runner:
 def _execution(ground: Ground, line: Line) -> Execution:
     settings = ground.settings
     return Execution(
-        teams={team.id: team for team in ground.app.teams},
+        components={each.id: each for each in ground.app.components},
         databases=ground.databases,
         line=line,
         models=ground.models,
@@ -184,7 +185,7 @@ async def _databases(stack: AsyncExitStack, settings: Settings, app: TeamBus) ->
         )
     )
     stack.push_async_callback(stores.close)
-    databases = Databases({team.id: team for team in app.teams}, stores)
+    databases = Databases({each.id: each for each in app.components}, stores)
     try:
         await databases.open_all()
     except StoreUnavailable as error:
@@ -193,7 +194,7 @@ async def _databases(stack: AsyncExitStack, settings: Settings, app: TeamBus) ->
 
 
 def _databases_of(app: TeamBus) -> dict[str, TeamId]:
-    return {team.db.id: team.id for team in app.teams if team.db is not None}
+    return {each.db.id: each.id for each in app.components if each.db is not None}
 
 
 def _attempt_limits(settings: Settings) -> AttemptLimits:
@@ -237,6 +238,7 @@ def _bus_settings(settings: Settings) -> BusSettings:
 
 
 def _warn_of_missing_key(app: TeamBus) -> None:
-    models = [each.model for team in app.teams for each in walk(team) if each.model is not None]
+    owners = [owner for component in app.components for owner in walk(component)]
+    models = [owner.model for owner in owners if owner.model is not None]
     if any(not model.api_key for model in models) and not os.environ.get("OPENAI_API_KEY"):
         log.warning("OPENAI_API_KEY is not set; runs will end as ERROR until it is")

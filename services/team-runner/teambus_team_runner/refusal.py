@@ -1,5 +1,7 @@
 """Turning away a request whose run id belongs to another request."""
 
+from collections.abc import Collection
+
 from teambus.bus.events import Events
 from teambus.contracts.ids import TeamId, completed_event_id
 from teambus.contracts.run import RunRefused
@@ -8,14 +10,18 @@ from teambus_team_runner.asked import Asked, ended_early
 RUN_ID_IN_USE = "run_id_in_use"
 
 
-async def refuse_id_in_use(asked: Asked, owner: TeamId, events: Events) -> None:
+async def refuse_id_in_use(
+    asked: Asked, owner: TeamId, events: Events, agents: Collection[TeamId]
+) -> None:
     """Tell the asker, without touching the run that has the id.
 
     For another team's run id it is this team's own final word on that id; within one team the
     final word belongs to the run that has it, so a refusal is written beside it.
     """
     detail = f"run_id {asked.run_id!r} belongs to another request; choose a new one"
-    end = ended_early(asked.tenant, asked.team_id, asked.run_id, code=RUN_ID_IN_USE, detail=detail)
+    end = ended_early(
+        asked.tenant, asked.team_id, asked.run_id, code=RUN_ID_IN_USE, detail=detail, agents=agents
+    )
     if owner != asked.team_id:
         await events.complete(end)
         return

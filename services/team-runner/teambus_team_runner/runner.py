@@ -37,6 +37,7 @@ class Runner:
         self._inbox = inbox
         self._hands = hands
         self._attempts = attempts
+        self._agents = attempts.execution.agents
         self._events = events
         self._bodies = bodies
         self._ack_wait_s = ack_wait_s
@@ -99,7 +100,7 @@ class Runner:
         try:
             return await read(delivery, self._bodies)
         except MalformedMessage as error:
-            await refuse_malformed(delivery, error, self._events)
+            await refuse_malformed(delivery, error, self._events, self._agents)
             return None
 
     async def _begin(self, asked: Asked, delivery: Delivery) -> None:
@@ -117,7 +118,7 @@ class Runner:
             known.replace(delivery)
             return
         if (asked.team_id, asked.digest) != (known.asked.team_id, known.asked.digest):
-            await refuse_id_in_use(asked, known.asked.team_id, self._events)
+            await refuse_id_in_use(asked, known.asked.team_id, self._events, self._agents)
         await delivery.ack()
 
     async def _hold(self, handle: Handle) -> None:

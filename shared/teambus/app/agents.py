@@ -1,19 +1,27 @@
-"""An agent: one member of a team."""
+"""An agent: a member of teams, or served by itself."""
 
 from collections.abc import Callable
 from dataclasses import field
 from typing import Any
 
+from teambus.app.databases import AsyncSqliteDb
 from teambus.app.errors import DefinitionError
 from teambus.app.marks import options_of
 from teambus.app.models import OpenAIChat
 from teambus.app.names import id_mistakes, slug
 from teambus.app.options import at_least, definition, labelled, not_json, shortened
 
+HISTORY_RUNS_DEFAULT = 3
+
 
 @definition("agent")
 class Agent:
-    """A member that answers the tasks the leader gives it. Without a model it uses the team's."""
+    """Answers the tasks a team's leader gives it, or, served by itself, whoever asks.
+
+    As a member without a model it uses the team's. Sessions are the team's too: a member's `db`,
+    `add_history_to_context`, `num_history_runs`, `session_state` and `dependencies` matter only
+    where it is served by itself. `num_history_runs` not given means 3.
+    """
 
     name: str = ""
     id: str = ""
@@ -24,10 +32,15 @@ class Agent:
     expected_output: str | None = None
     additional_context: str | None = None
     markdown: bool = False
+    db: AsyncSqliteDb | None = None
     tools: list[Callable[..., Any]] = field(default_factory=list)
     tool_call_limit: int | None = at_least(0, default=None)
     pre_hooks: list[Any] = field(default_factory=list)
     post_hooks: list[Any] = field(default_factory=list)
+    add_history_to_context: bool = False
+    num_history_runs: int | None = at_least(0, default=None)
+    session_state: dict[str, Any] | None = None
+    dependencies: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
     hooks_in_background: bool = field(default=False, init=False)
     """Set by the app that runs all post-hooks in the background."""
@@ -40,10 +53,19 @@ class Agent:
         mistakes = [
             *id_mistakes(label, self.id, self.name),
             *hook_mistakes(label, self.pre_hooks, self.post_hooks),
-            *not_json(label, metadata=self.metadata),
+            *not_json(
+                label,
+                session_state=self.session_state,
+                dependencies=self.dependencies,
+                metadata=self.metadata,
+            ),
         ]
         if mistakes:
             raise DefinitionError(*mistakes)
+
+    @property
+    def history_runs(self) -> int:
+        return HISTORY_RUNS_DEFAULT if self.num_history_runs is None else self.num_history_runs
 
 
 def hook_label(function: object) -> str:

@@ -1,14 +1,16 @@
 """What can only be seen wrong when all declarations of an app are looked at together."""
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 from pathlib import Path
+from typing import Literal
 
 from teambus.app.agents import Agent, hook_label, hook_mistakes
 from teambus.app.errors import DefinitionError
 from teambus.app.injection import Place, injectable, is_generator, missing
 from teambus.app.names import id_mistakes
-from teambus.app.teams import Team, walk
+from teambus.app.teams import Component, Team, walk
 from teambus.app.tools import tool_spec
 from teambus.app.uses import HookUse, background_uses, base_name, by_hook, runs_in_background
 from teambus.contracts.ids import ID_RULE, is_id
@@ -17,28 +19,44 @@ DELEGATION_TOOL = "delegate_task_to_member"
 """The tool by which the leader gives tasks; no tool of a team may have its name."""
 
 
-def mistakes_of(app: str, teams: list[Team]) -> list[str]:
+def mistakes_of(app: str, components: list[Component]) -> list[str]:
     """Every mistake found, each once."""
-    if not teams:
-        return [f"TeamBus {app!r} has no teams; write teams=[Team(...)]"]
-    found = [*_repeated_teams(teams), *_databases(teams)]
-    for team in teams:
-        found += _tree(team)
-        for owner in walk(team):
-            label = _label(owner, team)
+    if not components:
+        mend = "write teams=[Team(...)] or agents=[Agent(...)]"
+        return [f"TeamBus {app!r} has no teams and no agents; {mend}"]
+    found = [*_repeated_components(components), *_databases(components)]
+    for component in components:
+        found += _tree(component)
+        for owner in walk(component):
+            label = _label(owner, component)
             found += [*_rules(owner, label), *_tools(owner, label), *_arguments(owner, label)]
-    found += _background_names(app, teams)
+    found += _background_names(app, components)
     return list(dict.fromkeys(found))
 
 
-def _label(owner: Agent | Team, team: Team) -> str:
-    if owner is team:
-        return f"team {team.name!r}"
-    return f"member {owner.name!r} of team {team.name!r}"
+def _label(owner: Agent | Team, component: Component) -> str:
+    if owner is component:
+        return _named(owner)
+    return f"member {owner.name!r} of team {component.name!r}"
 
 
-def _repeated_teams(teams: list[Team]) -> list[str]:
-    return [f"two teams have the id {id_!r}; give one another id" for id_ in _repeated(teams)]
+def _kind(owner: Agent | Team) -> Literal["team", "agent"]:
+    return "team" if isinstance(owner, Team) else "agent"
+
+
+def _repeated_components(components: list[Component]) -> Iterator[str]:
+    for id_, same in groupby(sorted(components, key=attrgetter("id")), attrgetter("id")):
+        first, *others = same
+        for other in others:
+            kind = _kind(first)
+            both = (
+                f"two {kind}s" if kind == _kind(other) else f"{_named(first)} and {_named(other)}"
+            )
+            yield f"{both} have the id {id_!r}; give one another id"
+
+
+def _named(component: Component) -> str:
+    return f"{_kind(component)} {component.name!r}"
 
 
 def _repeated(things: Iterable[Agent | Team]) -> list[str]:
@@ -46,23 +64,28 @@ def _repeated(things: Iterable[Agent | Team]) -> list[str]:
     return sorted({a for a, b in pairwise(ids) if a == b})
 
 
-def _databases(teams: list[Team]) -> Iterator[str]:
+def _databases(components: list[Component]) -> Iterator[str]:
     seen: dict[str, tuple[Path, str]] = {}
-    for team in teams:
-        if team.db is None:
+    for db in (each.db for each in components):
+        if db is None:
             continue
-        mine = (team.db.path, team.db.session_table)
-        other = seen.setdefault(team.db.id, mine)
+        mine = (db.path, db.session_table)
+        other = seen.setdefault(db.id, mine)
         if other != mine:
             yield (
-                f"two databases have the id {team.db.id!r}: {other[0]} ({other[1]}) and"
+                f"two databases have the id {db.id!r}: {other[0]} ({other[1]}) and"
                 f" {mine[0]} ({mine[1]}); give one of them an id=..."
             )
 
 
-def _tree(team: Team) -> Iterator[str]:
-    if team.model is None:
-        yield f'team {team.name!r} has no model; write model=OpenAIChat(id="gpt-...")'
+def _tree(component: Component) -> Iterator[str]:
+    if component.model is None:
+        yield f'{_named(component)} has no model; write model=OpenAIChat(id="gpt-...")'
+    if isinstance(component, Team):
+        yield from _members(component)
+
+
+def _members(team: Team) -> Iterator[str]:
     if _contains_itself(team, ()):
         yield f"team {team.name!r} contains itself; take it out of its members"
         return
@@ -119,7 +142,7 @@ def _call_mistakes(
     if not callable(function):
         return
     whose = f"{label}: the hook {hook_label(function)}"
-    names = injectable(place, "team" if isinstance(owner, Team) else "agent")
+    names = injectable(place, _kind(owner))
     try:
         absent = missing(function, names)
     except (TypeError, ValueError) as error:
@@ -141,15 +164,15 @@ _PLACES: dict[Place, str] = {
 }
 
 
-def _background_names(app: str, teams: list[Team]) -> Iterator[str]:
-    for use in background_uses(teams):
+def _background_names(app: str, components: list[Component]) -> Iterator[str]:
+    for use in background_uses(components):
         if not base_name(app, use):
             yield (
-                f"{_label(use.owner, use.team)}: the background hook {hook_label(use.function)} has"
-                " no name, which its retries need; make it a named function or give one with"
-                " hook(run_in_background=True, name=...)"
+                f"{_label(use.owner, use.component)}: the background hook"
+                f" {hook_label(use.function)} has no name, which its retries need; make it a named"
+                " function or give one with hook(run_in_background=True, name=...)"
             )
-    for name, uses in by_hook(app, teams).items():
+    for name, uses in by_hook(app, components).items():
         if name:
             yield from _hook_mistakes(name, uses)
 
@@ -172,7 +195,8 @@ def _unclear_members(name: str, uses: list[HookUse]) -> Iterator[str]:
     """A members' hook knows members by id, so one id must not mean two members to it."""
     wanted = {use.owner.id for use in uses if use.of_member}
     owners = [use.owner for use in uses]
-    for team in {id(use.team): use.team for use in uses if use.of_member}.values():
+    teams = {id(use.component): use.component for use in uses if use.of_member}
+    for team in teams.values():
         for each in walk(team):
             if each is not team and each.id in wanted and not any(each is own for own in owners):
                 yield (

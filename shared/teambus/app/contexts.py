@@ -20,10 +20,14 @@ class RunContext:
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """A stored session with its runs, oldest first. Times are whole seconds since 1970."""
+    """A stored session with its runs, oldest first. Times are whole seconds since 1970.
+
+    It has the id of the team, or of the agent served by itself, that its first run was of.
+    """
 
     session_id: str
     team_id: str | None = None
+    agent_id: str | None = None
     user_id: str | None = None
     session_state: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None

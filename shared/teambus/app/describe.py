@@ -10,6 +10,7 @@ from teambus.app.teambus import TeamBus
 from teambus.app.teams import Team
 from teambus.app.tools import tool_spec
 from teambus.contracts.catalogue import (
+    AgentDescription,
     AppDescription,
     HookDescription,
     MemberDescription,
@@ -27,6 +28,7 @@ def describe(teambus: TeamBus) -> AppDescription:
         description=teambus.description,
         teams=[_team(each) for each in teambus.teams],
         hooks=[_hook(teambus.id, each) for each in background_hooks(teambus)],
+        agents=[_agent(each) for each in teambus.agents],
     )
 
 
@@ -50,6 +52,27 @@ def _team(team: Team) -> TeamDescription:
         metadata=team.metadata,
         members=[_member(each) for each in team.members],
         stream_member_events=team.stream_member_events,
+    )
+
+
+def _agent(agent: Agent) -> AgentDescription:
+    return AgentDescription(
+        id=agent.id,
+        name=agent.name,
+        db_id=agent.db.id if agent.db else None,
+        session_table=agent.db.session_table if agent.db else None,
+        description=agent.description,
+        role=agent.role,
+        instructions=agent.instructions,
+        markdown=agent.markdown,
+        expected_output=agent.expected_output,
+        additional_context=agent.additional_context,
+        model=_model(agent.model),
+        tools=[_tool(each) for each in agent.tools],
+        tool_call_limit=agent.tool_call_limit,
+        add_history_to_context=agent.add_history_to_context,
+        num_history_runs=agent.num_history_runs,
+        metadata=agent.metadata,
     )
 
 

@@ -27,10 +27,10 @@ class ForegroundHooks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackgroundHook:
-    """A hook delivered from the completed event of any of `teams`.
+    """A hook delivered from the completed event of any of `teams`, agents served by themselves too.
 
     With `members` it is called once for each run of such a member inside the run, else once for
-    the team's own run. `needs_session` only when it names the session.
+    the team's or agent's own run. `needs_session` only when it names the session.
     """
 
     name: str
@@ -54,7 +54,7 @@ def foreground_hooks(owner: Agent | Team) -> ForegroundHooks:
 
 def background_hooks(teambus: TeamBus) -> list[BackgroundHook]:
     """Every background hook of a checked app, in the order of their names."""
-    groups = by_hook(teambus.id, teambus.teams)
+    groups = by_hook(teambus.id, teambus.components)
     return [_background(name, groups[name]) for name in sorted(groups)]
 
 
@@ -71,7 +71,7 @@ def _background(name: str, uses: list[HookUse]) -> BackgroundHook:
         function=function,
         is_async=is_async(function),
         options=uses[0].options,
-        teams=tuple(sorted({use.team.id for use in uses})),
+        teams=tuple(sorted({use.component.id for use in uses})),
         members=tuple(members),
         needs_session="session" in wants(function).names,
     )

@@ -1,16 +1,17 @@
-"""The app: all teams that are served together, under one id."""
+"""The app: all teams and agents that are served together, under one id."""
 
 import sys
 from dataclasses import field
 from typing import Any
 
+from teambus.app.agents import Agent
 from teambus.app.asgi import App
 from teambus.app.checks import mistakes_of
 from teambus.app.errors import DefinitionError
 from teambus.app.names import id_mistakes, module_slug
 from teambus.app.options import definition, unknown_options
 from teambus.app.serving import MAIN_NAMES, main_name, serve
-from teambus.app.teams import Team, walk
+from teambus.app.teams import Component, Team, walk
 
 _OWN_PACKAGE = "teambus.app."
 _SERVE_OPTIONS = ("app", "host", "port", "reload")
@@ -20,6 +21,7 @@ _SERVE_OPTIONS = ("app", "host", "port", "reload")
 class TeamBus:
     """Declares an app. Its id is the name of the module it is declared in, unless given.
 
+    Teams and agents have their ids from one pot. An agent may be a team's member as well.
     With `run_hooks_in_background` every post-hook is a background hook, members' ones too.
     """
 
@@ -27,6 +29,7 @@ class TeamBus:
     name: str | None = None
     description: str | None = None
     teams: list[Team] = field(default_factory=list)
+    agents: list[Agent] = field(default_factory=list)
     run_hooks_in_background: bool = False
 
     def __post_init__(self) -> None:
@@ -35,16 +38,24 @@ class TeamBus:
 
     def check(self) -> None:
         """Raise `DefinitionError` with every mistake there is in the app as it stands now."""
-        for team in self.teams:
-            self._switch_hooks(team)
+        for component in self.components:
+            self._switch_hooks(component)
         label = "TeamBus"
-        if mistakes := [*id_mistakes(label, self.id), *mistakes_of(self.id, self.teams)]:
+        if mistakes := [*id_mistakes(label, self.id), *mistakes_of(self.id, self.components)]:
             raise DefinitionError(*mistakes)
 
-    def _switch_hooks(self, team: Team) -> None:
+    def _switch_hooks(self, component: Component) -> None:
         if self.run_hooks_in_background:
-            for owner in walk(team):
+            for owner in walk(component):
                 owner.hooks_in_background = True
+
+    @property
+    def components(self) -> list[Component]:
+        """All that is served, each under its id."""
+        return [*self.teams, *self.agents]
+
+    def component(self, id_: str) -> Component | None:
+        return next((each for each in self.components if each.id == id_), None)
 
     def team(self, id_: str) -> Team | None:
         return next((each for each in self.teams if each.id == id_), None)

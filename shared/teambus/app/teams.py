@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import field
-from typing import Any
+from typing import Any, TypeAlias
 
-from teambus.app.agents import Agent, hook_mistakes
+from teambus.app.agents import HISTORY_RUNS_DEFAULT, Agent, hook_mistakes
 from teambus.app.databases import AsyncSqliteDb
 from teambus.app.errors import DefinitionError
 from teambus.app.models import OpenAIChat
 from teambus.app.names import id_mistakes, slug
 from teambus.app.options import at_least, definition, labelled, not_json
-
-HISTORY_RUNS_DEFAULT = 3
 
 
 @definition("team")
@@ -86,10 +84,14 @@ class Team:
         return next((each for each in walk(self) if each is not self and each.id == id_), None)
 
 
-def walk(team: Team) -> Iterator[Agent | Team]:
-    """The team, its members, and theirs, each object once."""
+Component: TypeAlias = Agent | Team
+"""What is served under an id of its own."""
+
+
+def walk(component: Component) -> Iterator[Agent | Team]:
+    """The team or agent itself, a team's members, and theirs, each object once."""
     seen: set[int] = set()
-    todo: list[Agent | Team] = [team]
+    todo: list[Agent | Team] = [component]
     while todo:
         each = todo.pop(0)
         if id(each) in seen:

@@ -6,17 +6,17 @@ from typing import Any
 
 from teambus.app.agents import Agent
 from teambus.app.marks import HookFunction, HookOptions, options_of
-from teambus.app.teams import Team, walk
+from teambus.app.teams import Component, Team, walk
 
 MEMBERS_SUFFIX = "-members"
 
 
 @dataclass(frozen=True, slots=True)
 class HookUse:
-    """A post-hook of `owner` that runs in the background, for runs of `team`."""
+    """A post-hook of `owner` that runs in the background, for runs of `component`."""
 
     function: HookFunction
-    team: Team
+    component: Component
     owner: Agent | Team
 
     @property
@@ -25,7 +25,7 @@ class HookUse:
 
     @property
     def of_member(self) -> bool:
-        return self.owner is not self.team
+        return self.owner is not self.component
 
 
 def runs_in_background(function: Any, owner: Agent | Team) -> bool:
@@ -33,12 +33,12 @@ def runs_in_background(function: Any, owner: Agent | Team) -> bool:
     return owner.hooks_in_background or options_of(function).run_in_background
 
 
-def background_uses(teams: Iterable[Team]) -> Iterator[HookUse]:
-    owners = ((team, owner) for team in teams for owner in walk(team))
-    for team, owner in owners:
+def background_uses(components: Iterable[Component]) -> Iterator[HookUse]:
+    owners = ((component, owner) for component in components for owner in walk(component))
+    for component, owner in owners:
         for function in owner.post_hooks:
             if runs_in_background(function, owner):
-                yield HookUse(function, team, owner)
+                yield HookUse(function, component, owner)
 
 
 def base_name(app: str, use: HookUse) -> str:
@@ -48,17 +48,17 @@ def base_name(app: str, use: HookUse) -> str:
     return use.options.name or derived
 
 
-def by_hook(app: str, teams: Iterable[Team]) -> dict[str, list[HookUse]]:
+def by_hook(app: str, components: Iterable[Component]) -> dict[str, list[HookUse]]:
     """The uses of each background hook, by its name.
 
-    A function used both on teams and on members is two hooks, since they are called for different
-    runs; the members' one is named with `-members`.
+    A function used both on what is served and on members is two hooks, since they are called for
+    different runs; the members' one is named with `-members`.
     """
     groups: dict[str, list[HookUse]] = {}
-    uses = list(background_uses(teams))
-    on_teams = {base_name(app, use) for use in uses if not use.of_member}
+    uses = list(background_uses(components))
+    served = {base_name(app, use) for use in uses if not use.of_member}
     for use in uses:
         base = base_name(app, use)
-        name = base + MEMBERS_SUFFIX if use.of_member and base in on_teams else base
+        name = base + MEMBERS_SUFFIX if use.of_member and base in served else base
         groups.setdefault(name, []).append(use)
     return groups

@@ -44,11 +44,12 @@ async def read(bus: Bus) -> list[AppDescription]:
 
 
 async def check_owners(bus: Bus, app: AppDescription) -> None:
-    """Raises `TopologyMismatch` when a team or hook of `app` belongs to another app."""
+    """Raises `TopologyMismatch` when a team, agent or hook of `app` belongs to another app."""
     others = [other for other in await read(bus) if other.id != app.id]
-    teams = {team.id: other.id for other in others for team in other.teams}
+    owners = {each.id: other.id for other in others for each in other.components}
     hooks = {hook.name: other.id for other in others for hook in other.hooks}
-    taken = [f"team {t.id!r} (app {teams[t.id]!r})" for t in app.teams if t.id in teams]
+    taken = [f"team {t.id!r} (app {owners[t.id]!r})" for t in app.teams if t.id in owners]
+    taken += [f"agent {a.id!r} (app {owners[a.id]!r})" for a in app.agents if a.id in owners]
     taken += [f"hook {h.name!r} (app {hooks[h.name]!r})" for h in app.hooks if h.name in hooks]
     if taken:
         raise TopologyMismatch(f"already owned by another app: {', '.join(taken)}; rename them")

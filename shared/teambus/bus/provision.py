@@ -30,7 +30,7 @@ async def provision(bus: Bus, app: AppDescription, settings: topology.TopologySe
     for document in topology.streams(settings):
         await _apply_stream(bus, document)
     await catalogue.check_owners(bus, app)
-    if app.teams:
+    if app.components:
         await _apply_consumer(bus, topology.REQUESTS, topology.pool_consumer(app, settings))
     for hook in app.hooks:
         await _apply_consumer(bus, topology.EVENTS, topology.hook_consumer(hook, settings))
@@ -103,7 +103,7 @@ async def _apply_consumer(bus: Bus, stream: str, document: dict[str, Any]) -> No
     except BusRefused as refusal:
         reason = str(refusal)
         if refusal.err_code == FILTER_OVERLAP:
-            reason = "another app's runners already serve one of these teams"
+            reason = "another app's runners already serve one of these teams or agents"
         raise TopologyMismatch(f"consumer {name} cannot be made: {reason}") from refusal
     log.info("consumer applied", stream=stream, consumer=name)
 

@@ -159,7 +159,7 @@ def _stores(settings: TopologySettings) -> list[dict[str, Any]]:
 
 def pool_consumer(app: AppDescription, settings: TopologySettings) -> dict[str, Any]:
     """The one consumer that all runners of an app pull from."""
-    subjects = [f"{ROOT}.request.*.{team.id}.{STANDARD_LANE}" for team in app.teams]
+    subjects = [f"{ROOT}.request.*.{each.id}.{STANDARD_LANE}" for each in app.components]
     return _consumer(pool_name(app.id), subjects, settings, policy="all")
 
 

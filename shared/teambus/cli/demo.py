@@ -79,10 +79,10 @@ async def _show(variables: Mapping[str, str], output: Output, say: Say, limits: 
 
 
 async def _converse(system: Child, output: Output, say: Say, limits: DemoLimits) -> None:
-    url, team = system.facts["url"], system.facts["teams"][0]
-    say(f"\n{curl(url, team)}")
+    url, path = system.facts["url"], f"/teams/{system.facts['teams'][0]}"
+    say(f"\n{curl(url, path)}")
     asked_at = time.monotonic()
-    reply = await asyncio.to_thread(_post, f"{url}/teams/{team}/runs", limits.reply_s)
+    reply = await asyncio.to_thread(_post, f"{url}{path}/runs", limits.reply_s)
     replied_at = time.monotonic()
     say(f"\n{reply.get('content')}\n")
     say(f"{reply.get('status')} after {replied_at - asked_at:.2f} s; run {reply.get('run_id')}")

@@ -57,10 +57,12 @@ async def _provision(
 
 def _say(description: AppDescription) -> None:
     teams = [team.id for team in description.teams]
+    agents = [agent.id for agent in description.agents]
     hooks = [hook.name for hook in description.hooks]
-    report(app=description.id, teams=teams, hooks=hooks)
+    report(app=description.id, teams=teams, agents=agents, hooks=hooks)
     print(f"app {description.id} is provisioned")
     print(f"  teams: {', '.join(teams) or 'none'}")
+    print(f"  agents: {', '.join(agents) or 'none'}")
     print(f"  background hooks: {', '.join(hooks) or 'none'}")
 
 

@@ -1,4 +1,4 @@
-"""What exists: the apps, their teams and hooks, described without code and without secrets."""
+"""What exists: apps, teams, agents and hooks, described without code and without secrets."""
 
 from typing import Any
 
@@ -59,11 +59,32 @@ class TeamDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     stream_member_events: bool = True
 
 
+class AgentDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An agent that is served by itself, as clients see it. Its id is among those of teams."""
+
+    id: TeamId
+    name: str
+    db_id: str | None = None
+    session_table: str | None = None
+    description: str | None = None
+    role: str | None = None
+    instructions: str | list[str] | None = None
+    markdown: bool = False
+    expected_output: str | None = None
+    additional_context: str | None = None
+    model: ModelDescription | None = None
+    tools: list[ToolDescription] = []
+    tool_call_limit: int | None = None
+    add_history_to_context: bool = False
+    num_history_runs: int | None = None
+    metadata: dict[str, Any] | None = None
+
+
 class HookDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A background hook: what it hears and how often it is tried.
 
-    `teams` are the teams whose completed events it gets. With `members` it is called once for each
-    run of such a member, without them once for the team's own run.
+    `teams` are the teams and agents whose completed events it gets. With `members` it is called
+    once for each run of such a member, without them once for the team's or agent's own run.
     """
 
     name: HookName
@@ -81,10 +102,16 @@ class HookDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class AppDescription(Message, frozen=True, kw_only=True, tag="app.description.v1"):
-    """Everything one app declares. Its id also names the pool of runners that serve its teams."""
+    """Everything one app declares. Its id also names the pool of runners that serve it."""
 
     id: str
     name: str | None = None
     description: str | None = None
     teams: list[TeamDescription] = []
     hooks: list[HookDescription] = []
+    agents: list[AgentDescription] = []
+
+    @property
+    def components(self) -> list[TeamDescription | AgentDescription]:
+        """All that can be asked for a run, each under an id of its own."""
+        return [*self.teams, *self.agents]

@@ -119,7 +119,8 @@ class RunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
     run_id: str
     status: RunStatus
     created_at: int
-    content_type: str = msgspec.field(default="str")
+    # Made rather than given, for a default that is given is not written.
+    content_type: str = msgspec.field(default_factory=lambda: "str")
     parent_run_id: str | None = None
     agent_id: str | None = None
     agent_name: str | None = None
@@ -144,8 +145,9 @@ class RunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
 class TeamRunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What a run of a team produced; the body of the HTTP reply, and what hooks are given.
 
-    A run of an agent is said in the same words on the bus: it has `agent_id` too, and `team_id` is
-    the agent's id, under which its requests and events are found.
+    A run of an agent is said in the same words on the bus: `team_id` is the agent's id, under
+    which its requests and events are found, and so is `agent_id`, unless a runner of another app
+    had to end it.
     """
 
     run_id: str

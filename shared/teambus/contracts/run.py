@@ -11,9 +11,9 @@ from teambus.contracts.output import TeamRunOutput
 
 
 class RunRequest(Message, frozen=True, kw_only=True, tag="run.request.v1"):
-    """Someone asks a team to do a piece of work.
+    """Someone asks a team, or an agent served by itself, to do a piece of work.
 
-    The asker chooses `run_id`, so asking twice starts one run. The team and the tenant are what
+    The asker chooses `run_id`, so asking twice starts one run. Who is asked and the tenant are what
     the subject says. Without a `session_id` the run has a session of its own. With `stream` the
     run says what it does while it runs.
     """

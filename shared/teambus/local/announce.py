@@ -30,6 +30,7 @@ def status(
         "data_dir": str(settings.data_dir.absolute()),
         "reload": settings.reload,
         "teams": facts.teams,
+        "agents": facts.agents,
         "hooks": facts.hooks,
         "nats": bus,
         "services": services,
@@ -52,13 +53,16 @@ def started(said: Status) -> str:
         table(said),
         f"  data in {said['data_dir']}",
     ]
-    if said["teams"]:
-        lines += ["try:", f"  {curl(said['url'], said['teams'][0])}"]
+    paths = [f"/teams/{id_}" for id_ in said["teams"]]
+    paths += [f"/agents/{id_}" for id_ in said["agents"]]
+    if paths:
+        lines += ["try:", f"  {curl(said['url'], paths[0])}"]
     return "\n".join([*lines, "stop with Ctrl-C"])
 
 
-def curl(url: str, team: str) -> str:
-    return f'curl -X POST {url}/teams/{team}/runs -F "message={QUESTION}" -F "stream=false"'
+def curl(url: str, path: str) -> str:
+    """The command that asks what is served under `path`."""
+    return f'curl -X POST {url}{path}/runs -F "message={QUESTION}" -F "stream=false"'
 
 
 def _pid(service: dict[str, Any]) -> str:

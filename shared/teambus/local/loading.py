@@ -18,6 +18,7 @@ class AppFacts:
 
     app: str = ""
     teams: list[str] = field(default_factory=list)
+    agents: list[str] = field(default_factory=list)
     hooks: list[str] = field(default_factory=list)
 
 
@@ -59,5 +60,6 @@ def _facts(said: dict[str, Any]) -> AppFacts:
     return AppFacts(
         app=str(said.get("app", "")),
         teams=[str(each) for each in said.get("teams", [])],
+        agents=[str(each) for each in said.get("agents", [])],
         hooks=[str(each) for each in said.get("hooks", [])],
     )

@@ -1,4 +1,4 @@
-"""One party's run: opened, held, and closed well or badly. Leader and members do it alike."""
+"""One party's run: opened, held, and closed well or badly. All parties do it alike."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ class Answering:
         self.voice = Voice(party, surroundings)
         self.hooks = Hooks(party, surroundings, self.voice)
         self.held = Conversation(party, surroundings, state, run_member)
-        self._party = party
+        self.party = party
         self._surroundings = surroundings
         self._given = state
 
@@ -41,12 +41,12 @@ class Answering:
         self, output: RunOutput | TeamRunOutput, asked: str, history: Sequence[ChatMessage]
     ) -> Failure | None:
         """Hold the conversation and write down all it came to; None when it was answered."""
-        model = self._party.model
+        model = self.party.model
         named = {"model": model.id, "model_provider": model.provider} if model else {}
         self.voice.says("RunStarted", **named)
         self.held.transcript.open(self._prompt(), list(history), asked)
         answer = await self.held.hold()
-        fill(output, self._party, self.held)
+        fill(output, self.party, self.held)
         if isinstance(answer, Failure):
             return answer
         self.voice.says("RunContentCompleted")
@@ -70,7 +70,7 @@ class Answering:
         return self.voice.ends_in_error(failure)
 
     def _last_words(self, output: RunOutput | TeamRunOutput) -> dict[str, Any]:
-        is_team = isinstance(self._party.who, Team)
+        is_team = isinstance(self.party.who, Team)
         return {
             "content": output.content,
             "content_type": output.content_type,
@@ -83,4 +83,4 @@ class Answering:
     def _prompt(self) -> str | None:
         start = self._surroundings.start
         known = known_values(self.state, start.dependencies, start.metadata)
-        return system_prompt(self._party.who, known)
+        return system_prompt(self.party.who, known)

@@ -1,7 +1,7 @@
 """Foreground hooks: called in order around a party's answer, able to refuse it."""
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import structlog
@@ -18,8 +18,6 @@ from teambus_team_runner.engine.users import UserCall, UserFunctionFailed, call_
 from teambus_team_runner.engine.voice import Voice
 
 log = structlog.get_logger()
-
-Output = TypeVar("Output", RunOutput, TeamRunOutput)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class Hooks:
             self.voice.says("PostHookStarted", post_hook_name=hook.name)
             self.voice.says("PostHookCompleted", post_hook_name=hook.name)
 
-    async def after(self, output: Output, state: State) -> State:
+    async def after(self, output: RunOutput | TeamRunOutput, state: State) -> State:
         """Call the post-hooks, which may change `output`; gives the state they leave.
 
         Raises `CheckError`.
@@ -97,9 +95,11 @@ class Hooks:
 
     def _available(self, context: RunContext) -> dict[str, Any]:
         who, start = self.party.who, self.surroundings.start
+        team = self.party.team
         session = Session(
             session_id=start.session_id,
-            team_id=self.party.team.id,
+            team_id=team.id if team else None,
+            agent_id=None if team else who.id,
             user_id=start.user_id,
             session_state=context.session_state,
             metadata=start.metadata,
@@ -129,7 +129,9 @@ def _left(state: State, context: RunContext) -> State:
     return state if after is None else after
 
 
-def _keep_sendable(output: Output, before: Output, hook: str) -> None:
+def _keep_sendable(
+    output: RunOutput | TeamRunOutput, before: RunOutput | TeamRunOutput, hook: str
+) -> None:
     """Take back what a hook made of the output when it could not be sent any more."""
     try:
         msgspec.json.encode(output)

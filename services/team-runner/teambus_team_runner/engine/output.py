@@ -30,7 +30,7 @@ def team_output(party: Party, surroundings: Surroundings, asked: TeamRunInput) -
 
 
 def member_output(party: Party, surroundings: Surroundings, asked: TeamRunInput) -> RunOutput:
-    """The output of a member's run as it begins."""
+    """The output of a member's run, or of an agent's by itself, as it begins."""
     who = party.who
     ids: dict[str, Any]
     if isinstance(who, Team):

@@ -1,4 +1,4 @@
-"""Who answers: the leader of the team or one of its members, in a run of its own."""
+"""Who answers: a team's leader, one of its members or an agent by itself, in a run of its own."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,9 @@ from teambus_team_runner.engine.ports import EngineLimits, Frames, RunStart, Ste
 from teambus_team_runner.engine.threads import Threads
 from teambus_team_runner.models.port import ModelSource
 
-_LEADER = "leader"
+LEADER = "leader"
+AGENT = "agent"
+"""Where the steps of a team's leader, and of an agent by itself, begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,16 +38,15 @@ class Party:
     run_id: str
     created_at: int
     model: OpenAIChat | None
-    path: str = _LEADER
+    path: str = LEADER
     parent: "Party | None" = None
 
     @property
-    def team(self) -> Team:
-        """The team it leads or belongs to."""
+    def team(self) -> Team | None:
+        """The team it leads or belongs to; an agent by itself has none."""
         if isinstance(self.who, Team):
             return self.who
-        assert self.parent is not None, "an agent answers only as a member"
-        return self.parent.team
+        return self.parent.team if self.parent else None
 
     @property
     def depth(self) -> int:
@@ -57,12 +58,14 @@ class Party:
     @property
     def is_heard(self) -> bool:
         """Whether readers of the run are told what it does; a team may hide its members."""
-        above = self.parent
-        return above is None or (above.team.stream_member_events and above.is_heard)
+        if self.parent is None:
+            return True
+        assert isinstance(self.parent.who, Team), "only teams have members"
+        return self.parent.who.stream_member_events and self.parent.is_heard
 
     def member(self, who: Agent | Team, tool_call_id: str, at: int) -> "Party":
         """The member in the run that this tool call asked for."""
-        above = "" if self.path == _LEADER else f"{self.path}/"
+        above = "" if self.path == LEADER else f"{self.path}/"
         return Party(
             who=who,
             run_id=self._id(f"run:{tool_call_id}"),

@@ -1,4 +1,4 @@
-"""What the leader and the members are told before the conversation."""
+"""What each party is told before the conversation."""
 
 import html
 import re

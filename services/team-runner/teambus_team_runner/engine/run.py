@@ -1,32 +1,33 @@
-"""A team's run, from the request to its output."""
+"""The run of what was asked, a team or an agent by itself, from the request to its output."""
 
 from dataclasses import replace
 
 from teambus.app.errors import CheckError
-from teambus.app.teams import Team
+from teambus.app.teams import Component, Team
 from teambus.contracts.journal import RunPinned
-from teambus.contracts.output import RunStatus, TeamRunInput, TeamRunOutput
+from teambus.contracts.output import RunOutput, RunStatus, TeamRunInput, TeamRunOutput
+from teambus.domain.agent_runs import carried_form
 from teambus_team_runner.engine.answering import Answering
 from teambus_team_runner.engine.failure import Failure, refusal
 from teambus_team_runner.engine.hooks import Hooks
 from teambus_team_runner.engine.member import run_member
-from teambus_team_runner.engine.output import team_output
-from teambus_team_runner.engine.party import Party, Surroundings
+from teambus_team_runner.engine.output import member_output, team_output
+from teambus_team_runner.engine.party import AGENT, LEADER, Party, Surroundings
 from teambus_team_runner.engine.ports import EngineLimits, Finished, Frames, RunStart, Steps
 from teambus_team_runner.engine.threads import Threads
 from teambus_team_runner.engine.voice import Voice
 from teambus_team_runner.models.port import ModelSource
 
 
-async def run_team(
-    team: Team,
+async def run_component(
+    component: Component,
     start: RunStart,
     steps: Steps,
     models: ModelSource,
     frames: Frames,
     limits: EngineLimits,
 ) -> Finished:
-    """Run a team to its end, COMPLETED or ERROR.
+    """Run a team, or an agent by itself, to its end, COMPLETED or ERROR.
 
     Run again with the steps of an earlier attempt, it decides the same and does only what is
     missing. Cancellation and what `steps` raises stop all of it at once and pass through.
@@ -39,11 +40,17 @@ async def run_team(
         limits=limits,
         threads=Threads.here(limits.threads_max),
     )
-    party = Party(who=team, run_id=start.run_id, created_at=start.created_at, model=team.model)
-    return await _TeamRun(party, surroundings).finish()
+    party = Party(
+        who=component,
+        run_id=start.run_id,
+        created_at=start.created_at,
+        model=component.model,
+        path=LEADER if isinstance(component, Team) else AGENT,
+    )
+    return await _Run(party, surroundings).finish()
 
 
-class _TeamRun:
+class _Run:
     def __init__(self, party: Party, surroundings: Surroundings) -> None:
         self._party = party
         self._surroundings = surroundings
@@ -59,7 +66,7 @@ class _TeamRun:
         state = pinned.session_state or {}
         answering = Answering(party, self._surroundings, state, run_member)
         asked = TeamRunInput(input_content=pinned.input_content or "")
-        output = team_output(party, self._surroundings, asked)
+        output = _opened(party, self._surroundings, asked)
         if not self._is_pinned_anew:
             answering.hooks.retell_before(asked)
         return _finished(answering, output, await self._attempt(answering, output))
@@ -77,7 +84,9 @@ class _TeamRun:
             input_content=asked.input_content,
         )
 
-    async def _attempt(self, answering: Answering, output: TeamRunOutput) -> Failure | None:
+    async def _attempt(
+        self, answering: Answering, output: RunOutput | TeamRunOutput
+    ) -> Failure | None:
         assert output.input is not None
         asked = output.input.input_content
         try:
@@ -92,16 +101,27 @@ class _TeamRun:
 
     def _refused(self, failure: Failure) -> Finished:
         asked = TeamRunInput(input_content=self._start.input)
-        output = team_output(self._party, self._surroundings, asked)
+        output = _opened(self._party, self._surroundings, asked)
         state = self._start.session_state
         answering = Answering(self._party, self._surroundings, state, run_member)
         return _finished(answering, output, failure)
 
 
-def _finished(answering: Answering, output: TeamRunOutput, failure: Failure | None) -> Finished:
+def _opened(
+    party: Party, surroundings: Surroundings, asked: TeamRunInput
+) -> RunOutput | TeamRunOutput:
+    """The output as its hooks see it."""
+    make = team_output if isinstance(party.who, Team) else member_output
+    return make(party, surroundings, asked)
+
+
+def _finished(
+    answering: Answering, output: RunOutput | TeamRunOutput, failure: Failure | None
+) -> Finished:
     said = answering.close(output, failure)
-    if failure is None:
-        return Finished(output)
-    assert output.status is RunStatus.ERROR
-    output.events = [said]
-    return Finished(output, failure.code)
+    if failure is not None:
+        assert output.status is RunStatus.ERROR
+        output.events = [said]
+    if isinstance(output, RunOutput):
+        output = carried_form(output, answering.party.who.id)
+    return Finished(output, failure.code if failure else None)
