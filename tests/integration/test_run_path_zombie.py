@@ -12,6 +12,7 @@ from teambus.bus.requests import Requests
 from teambus.contracts.run import RunRequest
 from tests.support.system import System, system_of, until
 
+RECORDS = (topology.JOURNAL, topology.EVENTS, topology.SESSIONS, topology.DEAD)
 APP = Path(__file__).parent.parent / "e2e" / "apps" / "story.py"
 
 
@@ -27,7 +28,9 @@ async def pair(tmp_path: Path) -> AsyncIterator[System]:
 
 async def submit(pair: System, run_id: str) -> None:
     requests = Requests(pair.bus, Bodies(pair.bus), "test")
-    request = RunRequest(run_id=run_id, input=f"question {run_id}", session_id=f"s-{run_id}")
+    request = RunRequest(
+        run_id=run_id, input=f"question {run_id}", session_id=f"s-{run_id}", stream=True
+    )
     await requests.submit("default", "content-team", request)
 
 
@@ -46,7 +49,7 @@ async def stopped_midway(pair: System, run_id: str) -> None:
 
 async def written(pair: System) -> dict[str, int]:
     """How many messages each stream holds."""
-    streams = (topology.JOURNAL, topology.EVENTS, topology.SESSIONS, topology.DEAD)
+    streams = (*RECORDS, topology.FRAMES)
     return {stream: len(await pair.stored(stream, ">")) for stream in streams}
 
 
@@ -73,11 +76,10 @@ async def test_a_zombie_writes_nothing_and_calls_no_model(pair: System) -> None:
     await submit(pair, "next")
     await pair.completed("next", wait_s=30)
     await until(lambda: _is_empty(pair), 20, "the request is left")
-    next_run = [
-        each for each in await pair.stored(topology.JOURNAL, ">") if ".next." in each.subject
-    ]
     after = await written(pair)
-    assert after[topology.JOURNAL] - len(next_run) == before[topology.JOURNAL]
+    for stream in (topology.JOURNAL, topology.FRAMES):
+        of_next = [each for each in await pair.stored(stream, ">") if ".next" in each.subject]
+        assert after[stream] - len(of_next) == before[stream]
     assert after[topology.EVENTS] == before[topology.EVENTS] + 1
     assert after[topology.DEAD] == 0
     paid = [each for each in await pair.model.calls() if "stopped" in each.last_content]

@@ -18,7 +18,7 @@ from teambus.contracts.journal import (
 from teambus.contracts.output import FunctionCall, Metrics, TeamRunOutput, ToolCall
 from teambus_team_runner.engine.ports import EngineLimits, Finished, RunStart
 from teambus_team_runner.engine.run import run_component
-from teambus_team_runner.models.port import BeforeTry, ModelError, ModelRequest
+from teambus_team_runner.models.port import BeforeTry, Heard, ModelError, ModelRequest
 
 Line = str | None | list[ToolCall] | ModelAnswer | ModelError | Callable[[ModelRequest], "Line"]
 
@@ -41,7 +41,10 @@ def delegate(member: str, task: str, id_: str = "c1") -> ToolCall:
 
 @dataclass
 class FakeModel:
-    """Says the line that stands at the number of its own earlier answers in this run."""
+    """Says the line that stands at the number of its own earlier answers in this run.
+
+    `in_pieces` it is heard cut at `|`. `broken` are the tries before it that broke off.
+    """
 
     id: str
     lines: Sequence[Line]
@@ -50,16 +53,34 @@ class FakeModel:
     arrivals: asyncio.Semaphore
     provider: str = "Fake"
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    in_pieces: bool = False
+    broken: dict[str, list[str]] = field(default_factory=dict)
+    was_heard: list[bool] = field(default_factory=list)
 
-    async def answer(self, request: ModelRequest, before_try: BeforeTry) -> ModelAnswer:
+    async def answer(
+        self, request: ModelRequest, before_try: BeforeTry, heard: Heard | None = None
+    ) -> ModelAnswer:
         await before_try()
+        self.was_heard.append(heard is not None)
         messages = list(request.messages)
         self.asked.append((self.id, ModelRequest(messages, request.tools)))
         self.arrivals.release()
         if self.id in self.held:
             await self.held[self.id].wait()
+        for pieces in self.broken.pop(self.id, []):
+            _hear(heard, pieces)
+            await before_try()
         own = [m for m in messages if m.role == "assistant" and not m.from_history]
-        return _answer(self.lines[min(len(own), len(self.lines) - 1)], request)
+        answer = _answer(self.lines[min(len(own), len(self.lines) - 1)], request)
+        if self.in_pieces:
+            _hear(heard, answer.content)
+        return answer
+
+
+def _hear(heard: Heard | None, text: str | None) -> None:
+    if heard is not None and text is not None:
+        for piece in ("", *text.split("|")):
+            heard(piece)
 
 
 def _answer(line: Line, request: ModelRequest) -> ModelAnswer:
@@ -81,12 +102,18 @@ class FakeModels:
     def __init__(self, **scripts: Sequence[Line]) -> None:
         self.asked: list[tuple[str, ModelRequest]] = []
         self.held: dict[str, asyncio.Event] = {}
+        self.in_pieces = False
+        self.broken: dict[str, list[str]] = {}
+        self.was_heard: list[bool] = []
         self._scripts = scripts
         self._arrivals = asyncio.Semaphore(0)
 
     def of(self, declared: OpenAIChat) -> FakeModel:
         lines = self._scripts[declared.id]
-        return FakeModel(declared.id, lines, self.asked, self.held, self._arrivals)
+        model = FakeModel(declared.id, lines, self.asked, self.held, self._arrivals)
+        model.in_pieces, model.broken = self.in_pieces, self.broken
+        model.was_heard = self.was_heard
+        return model
 
     async def asked_times(self, n: int) -> None:
         """Wait for `n` more questions."""
@@ -153,12 +180,17 @@ class FakeSteps:
 class FakeFrames:
     """Remembers what was said, as it was when it was said."""
 
+    are_read = True
+
     def __init__(self) -> None:
         self.said: list[dict[str, Any]] = []
 
     def emit(self, event: str, data: dict[str, Any]) -> None:
         assert data["event"] == event
         self.said.append(msgspec.json.decode(msgspec.json.encode(data)))
+
+    async def room(self) -> None:
+        return None
 
     @property
     def events(self) -> list[str]:
@@ -209,8 +241,9 @@ async def play(
     steps: FakeSteps | None = None,
     start: RunStart | None = None,
     limits: EngineLimits | None = None,
+    frames: FakeFrames | None = None,
 ) -> Played:
-    steps, frames = steps or FakeSteps(), FakeFrames()
+    steps, frames = steps or FakeSteps(), frames or FakeFrames()
     finished = await run_component(
         team, start or started(), steps, models, frames, limits or EngineLimits()
     )

@@ -29,6 +29,7 @@ def look(place: str) -> str:
 
 def described() -> AppDescription:
     inner = team(name="Inner", model=None, members=[agent("Writer 2")], post_hooks=[audit])
+    inner.stream_member_events = False
     desk = team(
         model=SECRETIVE,
         members=[agent(model=SECRETIVE, tools=[look], instructions=["a", "b"]), inner],
@@ -67,6 +68,8 @@ def test_a_team_is_described_with_its_members_at_every_depth() -> None:
     writer, inner = desk.members
     assert (writer.id, writer.instructions, writer.members) == ("writer", ["a", "b"], None)
     assert [each.id for each in inner.members or []] == ["writer-2"]
+    told = [each.stream_member_events for each in (desk, writer, inner)]
+    assert told == [True, True, False]
 
 
 def test_a_tool_is_described_as_the_model_sees_it() -> None:

@@ -105,7 +105,6 @@ async def test_an_agent_says_what_it_does_without_the_word_team() -> None:
         "RunContentCompleted",
         "PostHookStarted",
         "PostHookCompleted",
-        "RunCompleted",
     ]
     for data in frames.said:
         assert (data["agent_id"], data["agent_name"], data["nested_depth"]) == ("poet", "Poet", 0)

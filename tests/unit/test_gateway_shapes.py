@@ -170,6 +170,17 @@ def test_a_run_of_an_agent_that_never_began_is_the_agents_all_the_same() -> None
     assert (said["agent_id"], said["agent_name"]) == ("a", "A")
 
 
+def test_a_team_that_hides_its_members_says_so() -> None:
+    inner = msgspec.structs.replace(NESTED, stream_member_events=False)
+    shape = team_shape(
+        msgspec.structs.replace(TEAM, stream_member_events=False, members=[inner, NESTED])
+    )
+
+    hidden = {"stream_member_events": False}
+    assert (shape["streaming"], shape["members"][0]["streaming"]) == (hidden, hidden)
+    assert "streaming" not in shape["members"][1]
+
+
 def test_the_config_lists_models_and_databases_of_all_levels_once() -> None:
     solo = msgspec.structs.replace(AGENT, db_id="other", session_table="poems")
     described = AppDescription(

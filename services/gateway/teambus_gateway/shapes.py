@@ -71,6 +71,7 @@ def team_shape(team: TeamDescription) -> Shape:
         sessions=_sessions(team),
         reasoning={"reasoning": False},
         system_message=_system_message(team),
+        streaming=_streaming(team),
         members=[member_shape(member) for member in team.members],
         metadata=team.metadata,
         is_factory=False,
@@ -113,6 +114,7 @@ def member_shape(member: MemberDescription) -> Shape:
         tools=_tools(tools, member.tool_call_limit),
         reasoning={"reasoning": False},
         system_message=_system_message(member),
+        streaming=_streaming(member),
         members=[member_shape(each) for each in member.members or []] if is_team else None,
         filesystem=None if is_team else False,
         is_factory=False,
@@ -238,6 +240,10 @@ def _system_message(of: _Described) -> Shape | None:
         markdown=of.markdown or None,
     )
     return message or None
+
+
+def _streaming(of: TeamDescription | MemberDescription) -> Shape | None:
+    return None if of.stream_member_events else {"stream_member_events": False}
 
 
 def _given(**values: Any) -> Shape:

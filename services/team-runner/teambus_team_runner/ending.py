@@ -15,6 +15,7 @@ from teambus.contracts.hook import DeadLetter
 from teambus.contracts.journal import RunEnded
 from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunCompleted
+from teambus.domain.frames import kept_events
 from teambus_team_runner.databases import Databases
 from teambus_team_runner.hold import Handle
 from teambus_team_runner.line import Line
@@ -126,4 +127,7 @@ def _not_stored(completed: RunCompleted, reason: str) -> RunCompleted:
         messages=None,
         member_responses=[],
     )
-    return msgspec.structs.replace(completed, output=output, stored=False, code=STORE_UNAVAILABLE)
+    lost = msgspec.structs.replace(completed, output=output, stored=False, code=STORE_UNAVAILABLE)
+    if output.events is not None:
+        output.events = kept_events(lost, output.events)
+    return lost

@@ -1,32 +1,38 @@
 """From a run in hand to its decided end: load the session, run who is asked, journal the end."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import structlog
 
 from teambus.app.agents import Agent
 from teambus.app.teams import Component
+from teambus.bus.frame_log import FrameLog
 from teambus.bus.journal import Journal
-from teambus.contracts.ids import TeamId, completed_event_id
+from teambus.contracts.ids import TeamId
 from teambus.contracts.journal import RunEnded
-from teambus.contracts.output import RunStatus, TeamRunInput, TeamRunOutput
-from teambus.contracts.run import RunCompleted
 from teambus.domain.replay import Past
 from teambus_team_runner.asked import Asked
 from teambus_team_runner.databases import Databases
+from teambus_team_runner.decided import Decision, Told, failed
 from teambus_team_runner.ending import (
     ATTEMPTS_USED_UP,
     JOURNAL_UNREADABLE,
     STORE_UNAVAILABLE,
 )
-from teambus_team_runner.engine.ports import EngineLimits, Finished, RunStart
+from teambus_team_runner.engine.ports import EngineLimits, Finished, Frames, RunStart
 from teambus_team_runner.engine.run import run_component
-from teambus_team_runner.frames import UnreadFrames
+from teambus_team_runner.frames import (
+    FrameLimits,
+    Origin,
+    PublishedFrames,
+    RunFrames,
+    UnreadFrames,
+)
 from teambus_team_runner.hold import Handle
 from teambus_team_runner.line import Line
 from teambus_team_runner.models.catalogue import Models
@@ -41,10 +47,8 @@ from teambus_team_runner.steps import JournaledSteps
 log = structlog.get_logger(__name__)
 
 MIB = 1024 * 1024
-OUTPUT_TOO_LARGE = "output_too_large"
 SHARED_BYTES_MAX = MIB
 """An end larger than this shares no journal entry with the answers before it."""
-INJECTED_STATE = ("current_user_id", "current_session_id", "current_run_id")
 
 
 class Deferred(Exception):
@@ -79,7 +83,9 @@ class Execution:
     databases: Databases
     line: Line
     models: Models
+    frame_log: FrameLog
     engine_limits: EngineLimits
+    frame_limits: FrameLimits
     limits: ExecutionLimits
 
     @property
@@ -95,23 +101,42 @@ class Execution:
         `loading` is `load` of this request, begun when it could no longer miss anything.
         """
         asked = handle.asked
-        finished, stored = await self._finish(handle, journal, past, loading)
+        async with self._frames(asked, journal, past) as frames:
+            finished, stored = await self._finish(handle, journal, past, loading, frames)
+            # Before the end is decided: whoever carries it out cannot say what came before it.
+            told = Told(await frames.finish(), frames.events)
         assert handle.opened is not None, asked
         fence = handle.opened.record.fence
-        ended = _ended(asked, finished, stored=stored, fence=fence)
-        if (size := len(msgspec.json.encode(ended))) > SHARED_BYTES_MAX:
+        decision = Decision(
+            asked, self.components[asked.team_id], finished, told, fence=fence, stored=stored
+        )
+        ended, size = decision.within(self.limits.output_bytes_max)
+        if size > SHARED_BYTES_MAX:
             # What was paid for is made durable by itself, for the end may take all the room.
             await journal.settled()
-        if size > self.limits.output_bytes_max:
-            failed = self._failed(
-                asked, OUTPUT_TOO_LARGE, _too_large(size, self.limits.output_bytes_max)
-            )
-            ended = _ended(asked, failed, stored=stored, fence=fence)
         await journal.append(ended)
         return ended
 
+    def _frames(self, asked: Asked, journal: Journal, past: Past) -> RunFrames:
+        if not asked.request.stream:
+            return UnreadFrames()
+        origin = Origin(
+            asked.tenant,
+            asked.team_id,
+            asked.run_id,
+            attempt=journal.first_seq,
+            is_first=past.latest is None,
+            prove=functools.partial(journal.prove, self.limits.fresh_s),
+        )
+        return PublishedFrames(self.frame_log, origin, self.frame_limits)
+
     async def _finish(
-        self, handle: Handle, journal: Journal, past: Past, loading: Awaitable[LoadedSession]
+        self,
+        handle: Handle,
+        journal: Journal,
+        past: Past,
+        loading: Awaitable[LoadedSession],
+        frames: Frames,
     ) -> tuple[Finished, bool]:
         """The outcome, and whether it goes into the database."""
         asked = handle.asked
@@ -128,9 +153,8 @@ class Execution:
             return self._failed(asked, "session_not_found", "Session not found"), False
         except (StoreUnavailable, StoreUnfit) as error:
             return self._without_database(asked, past, error), False
-        return await self._run(
-            asked, session, JournaledSteps(journal, past, fresh_s=self.limits.fresh_s)
-        ), True
+        steps = JournaledSteps(journal, past, fresh_s=self.limits.fresh_s)
+        return await self._run(asked, session, steps, frames), True
 
     async def load(self, asked: Asked) -> LoadedSession:
         """What the run starts from. Raises `SessionNotFound`, `StoreUnavailable`, `StoreUnfit`."""
@@ -158,14 +182,16 @@ class Execution:
             raise Deferred(str(error), self.limits.store_retry_s)
         return self._failed(asked, STORE_UNAVAILABLE, str(error))
 
-    async def _run(self, asked: Asked, session: LoadedSession, steps: JournaledSteps) -> Finished:
+    async def _run(
+        self, asked: Asked, session: LoadedSession, steps: JournaledSteps, frames: Frames
+    ) -> Finished:
         component = self.components[asked.team_id]
         start = _start(asked, component, session)
         limit = asyncio.timeout(self.limits.run_timeout_s)
         try:
             async with limit:
                 return await run_component(
-                    component, start, steps, self.models, UnreadFrames(), self.engine_limits
+                    component, start, steps, self.models, frames, self.engine_limits
                 )
         except TimeoutError:
             if not limit.expired():
@@ -174,26 +200,7 @@ class Execution:
             return self._failed(asked, "run_timeout", detail)
 
     def _failed(self, asked: Asked, code: str, detail: str) -> Finished:
-        """The end of a run in which nobody spoke."""
-        output = TeamRunOutput(
-            run_id=asked.run_id,
-            team_id=asked.team_id,
-            session_id=asked.session_id,
-            status=RunStatus.ERROR,
-            created_at=int(time.time()),
-            content_type="str",
-            member_responses=[],
-            user_id=asked.request.user_id,
-            input=TeamRunInput(input_content=asked.request.input),
-            content=detail,
-            metadata=asked.request.metadata,
-        )
-        component = self.components[asked.team_id]
-        if isinstance(component, Agent):
-            output.agent_id, output.agent_name = component.id, component.name
-        else:
-            output.team_name = component.name
-        return Finished(output, code)
+        return failed(asked, self.components[asked.team_id], code, detail)
 
 
 def _start(asked: Asked, component: Component, session: LoadedSession) -> RunStart:
@@ -222,40 +229,3 @@ def merged(base: dict[str, Any] | None, over: dict[str, Any] | None) -> dict[str
         both = isinstance(below, dict) and isinstance(value, dict)
         result[key] = merged(below, value) if both else value
     return result
-
-
-def _kept(state: dict[str, Any] | None) -> dict[str, Any] | None:
-    if state is None:
-        return None
-    return {key: value for key, value in state.items() if key not in INJECTED_STATE}
-
-
-def _ended(asked: Asked, finished: Finished, *, stored: bool, fence: int) -> RunEnded:
-    return RunEnded(
-        completed=_completed(asked, finished, stored=stored),
-        fence=fence,
-        session_state=_kept(finished.output.session_state),
-    )
-
-
-def _completed(asked: Asked, finished: Finished, *, stored: bool) -> RunCompleted:
-    return RunCompleted(
-        event_id=completed_event_id(asked.tenant, asked.team_id, asked.run_id),
-        tenant=asked.tenant,
-        team_id=asked.team_id,
-        run_id=asked.run_id,
-        session_id=asked.session_id,
-        output=finished.output,
-        completed_at=time.time(),
-        dependencies=asked.request.dependencies,
-        code=finished.code,
-        stored=stored,
-    )
-
-
-def _too_large(size: int, bytes_max: int) -> str:
-    log.error("the output is too large to be carried", bytes=size, bytes_max=bytes_max)
-    return (
-        f"the run was answered, but its output with all transcripts has {size} bytes, more than"
-        f" {bytes_max}; ask with a shorter message, of fewer members, or with smaller tool results"
-    )

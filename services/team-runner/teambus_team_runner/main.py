@@ -16,6 +16,7 @@ from teambus.bus import topology
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus, BusSettings, connect
 from teambus.bus.events import Events
+from teambus.bus.frame_log import FrameLog
 from teambus.bus.provision import Consumer, provisioned
 from teambus.bus.pull import Inbox
 from teambus.bus.requests import Requests
@@ -39,6 +40,7 @@ from teambus_team_runner.databases import Databases
 from teambus_team_runner.ending import EndingLimits, Endings
 from teambus_team_runner.engine.ports import EngineLimits
 from teambus_team_runner.execution import Execution, ExecutionLimits
+from teambus_team_runner.frames import FrameLimits
 from teambus_team_runner.line import Line
 from teambus_team_runner.models.catalogue import Models
 from teambus_team_runner.models.limits import ModelLimits
@@ -150,6 +152,12 @@ def _execution(ground: Ground, line: Line) -> Execution:
         databases=ground.databases,
         line=line,
         models=ground.models,
+        frame_log=FrameLog(ground.bus, Bodies(ground.bus), "team-runner"),
+        frame_limits=FrameLimits(
+            coalesce_s=settings.frames_coalesce_s,
+            patience_s=settings.frames_patience_s,
+            buffer_bytes_max=settings.frames_buffer_bytes_max,
+        ),
         engine_limits=EngineLimits(
             turns_max=settings.turns_max,
             tool_timeout_s=settings.tool_timeout_s,

@@ -52,4 +52,7 @@ class Settings:
     threads_max: int = 32
     turns_max: int = 50
     tool_result_chars_max: int = 1_000_000
+    frames_coalesce_s: float = 0.05
+    frames_patience_s: float = 15
+    frames_buffer_bytes_max: int = 8 * 1024 * 1024
     provision_wait_s: float = 60

@@ -51,6 +51,7 @@ def _team(team: Team) -> TeamDescription:
         num_history_runs=team.num_history_runs,
         metadata=team.metadata,
         members=[_member(each) for each in team.members],
+        stream_member_events=team.stream_member_events,
     )
 
 
@@ -88,6 +89,7 @@ def _member(member: Agent | Team) -> MemberDescription:
         tools=[_tool(each) for each in member.tools],
         tool_call_limit=member.tool_call_limit,
         members=None if nested is None else [_member(each) for each in nested],
+        stream_member_events=not isinstance(member, Team) or member.stream_member_events,
     )
 
 

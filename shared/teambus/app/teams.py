@@ -17,7 +17,8 @@ class Team:
     """Members who answer together. A team may be a member of another team.
 
     `num_history_runs` counts the earlier runs shown to the leader when `add_history_to_context`
-    is on; not given means 3.
+    is on; not given means 3. With `stream_member_events` off, readers of a stream are told what the
+    leader does, not what its members do.
     """
 
     name: str = ""
@@ -38,6 +39,7 @@ class Team:
     post_hooks: list[Any] = field(default_factory=list)
     add_history_to_context: bool = False
     num_history_runs: int | None = at_least(0, default=None)
+    stream_member_events: bool = True
     session_state: dict[str, Any] | None = None
     dependencies: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None

@@ -101,6 +101,8 @@ class Journal:
         patience_s: float = 300,
     ) -> None:
         self.attempt = uuid.uuid4().hex
+        self.first_seq = 0
+        """The sequence of its first entry, by which of two attempts the newer is known."""
         self._bus = bus
         self._bodies = bodies
         self._subject = subject
@@ -205,6 +207,7 @@ class Journal:
         asked_at = time.monotonic()
         message = Publication(self._subject, data, nonce, after=self._seq, headers=headers)
         self._seq = await self._publish(message)
+        self.first_seq = self.first_seq or self._seq
         self._n += 1
         self._proven_at = asked_at
 

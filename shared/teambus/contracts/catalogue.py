@@ -33,6 +33,7 @@ class MemberDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     tools: list[ToolDescription] = []
     tool_call_limit: int | None = None
     members: list["MemberDescription"] | None = None
+    stream_member_events: bool = True
 
 
 class TeamDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,6 +56,7 @@ class TeamDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     num_history_runs: int | None = None
     metadata: dict[str, Any] | None = None
     members: list[MemberDescription] = []
+    stream_member_events: bool = True
 
 
 class AgentDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

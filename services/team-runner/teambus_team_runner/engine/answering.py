@@ -61,15 +61,13 @@ class Answering:
             output.messages = self.held.transcript.own
 
     def close(self, output: RunOutput | TeamRunOutput, failure: Failure | None) -> dict[str, Any]:
-        """Give the output its last form and say so; what was said."""
+        """Give the output its last form; the party's last word on it."""
         keep_state(output, self._given, self.state)
         if failure is None:
             output.status = RunStatus.COMPLETED
-            return self.voice.says("RunCompleted", **self._last_words(output))
+            return self.voice.ends("RunCompleted", **self._last_words(output))
         output.status, output.content = RunStatus.ERROR, failure.text
-        return self.voice.says_error(
-            failure.code, failure.text, failure.trigger, failure.additional_data
-        )
+        return self.voice.ends_in_error(failure)
 
     def _last_words(self, output: RunOutput | TeamRunOutput) -> dict[str, Any]:
         is_team = isinstance(self.party.who, Team)

@@ -22,6 +22,7 @@ from teambus_team_runner.engine.failure import (
     failed_answer,
     failure_in,
 )
+from teambus_team_runner.engine.hearing import Hearing
 from teambus_team_runner.engine.party import Party, Surroundings
 from teambus_team_runner.engine.state import State, merged
 from teambus_team_runner.engine.together import together
@@ -77,18 +78,20 @@ class Conversation:
 
     async def _ask(self, model: Model, number: int) -> ModelAnswered:
         request = ModelRequest(self.transcript.messages, self._calls.tools())
+        hearing = Hearing(self._voice, model)
 
         async def call(before_try: BeforeTry) -> ModelAnswer:
             try:
-                return await model.answer(request, before_try)
+                return await model.answer(request, hearing.announcing(before_try), hearing.heard)
             except ModelError as error:
                 return failed_answer(error)
 
+        await self._surroundings.frames.room()
         self._voice.says_asked(model.id, model.provider)
         path, key = self._party.step(number), request_digest(model, request)
         answered = await self._surroundings.steps.model(path, key, call)
         if failure_in(answered.answer) is None:
-            self._voice.says_content(answered.answer.content or "")
+            self._voice.says_content(hearing.rest_of(answered.answer.content))
             metrics = answered.answer.metrics or Metrics()
             self._voice.says_answered(model.id, model.provider, metrics)
         return answered

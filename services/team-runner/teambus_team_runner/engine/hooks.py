@@ -49,6 +49,18 @@ class Hooks:
             self.voice.says("PreHookCompleted", **fields)
         return _left(state, context)
 
+    def retell_before(self, asked: TeamRunInput) -> None:
+        """Say again what an earlier attempt said of its pre-hooks, which are not called again."""
+        for hook in foreground_hooks(self.party.who).pre:
+            fields = {"pre_hook_name": hook.name, "run_input": asked}
+            self.voice.says("PreHookStarted", **fields)
+            self.voice.says("PreHookCompleted", **fields)
+
+    def retell_after(self) -> None:
+        for hook in foreground_hooks(self.party.who).post:
+            self.voice.says("PostHookStarted", post_hook_name=hook.name)
+            self.voice.says("PostHookCompleted", post_hook_name=hook.name)
+
     async def after(self, output: RunOutput | TeamRunOutput, state: State) -> State:
         """Call the post-hooks, which may change `output`; gives the state they leave.
 

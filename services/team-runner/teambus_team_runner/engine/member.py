@@ -56,6 +56,7 @@ class _JournaledHooks:
         self._answering = answering
         self._path = party.path
         self._steps = surroundings.steps
+        self._called = False
 
     async def before(self, output: RunOutput) -> str:
         assert output.input is not None
@@ -69,6 +70,8 @@ class _JournaledHooks:
 
         key = digest(asked.input_content.encode())
         asked.input_content = await self._step("pre_hooks", key, call)
+        if not self._called:
+            self._answering.hooks.retell_before(asked)
         return asked.input_content
 
     async def after(self, output: RunOutput) -> None:
@@ -82,8 +85,16 @@ class _JournaledHooks:
         await self._steps.settled()
         key = digest(as_text(output.content).encode())
         output.content = await self._step("post_hooks", key, call)
+        if not self._called:
+            self._answering.hooks.retell_after()
 
     async def _step(self, place: str, key: str, call: Callable[[], Awaitable[ToolResult]]) -> str:
-        result = (await self._steps.tool(f"{self._path}/{place}", key, call)).result
+        self._called = False
+
+        async def noted() -> ToolResult:
+            self._called = True
+            return await call()
+
+        result = (await self._steps.tool(f"{self._path}/{place}", key, noted)).result
         self._answering.state = result.session_state or {}
         return result.content

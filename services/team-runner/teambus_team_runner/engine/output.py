@@ -88,6 +88,8 @@ def _metrics(party: Party, answers: list[ModelAnswered]) -> Metrics:
     for answered in answers:
         _add(total, answered.answer.metrics or Metrics())
     if answers:
+        first = answers[0].answer.metrics or Metrics()
+        total.time_to_first_token = first.time_to_first_token
         total.duration = round(answers[-1].at - _begun_at(answers), 6)
     if party.model is not None and answers:
         spent = TokenDetails(

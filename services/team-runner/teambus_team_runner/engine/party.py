@@ -55,6 +55,14 @@ class Party:
             return 0
         return self.parent.depth + isinstance(self.who, Team)
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether readers of the run are told what it does; a team may hide its members."""
+        if self.parent is None:
+            return True
+        assert isinstance(self.parent.who, Team), "only teams have members"
+        return self.parent.who.stream_member_events and self.parent.is_heard
+
     def member(self, who: Agent | Team, tool_call_id: str, at: int) -> "Party":
         """The member in the run that this tool call asked for."""
         above = "" if self.path == LEADER else f"{self.path}/"

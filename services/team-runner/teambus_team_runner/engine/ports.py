@@ -39,8 +39,15 @@ class Steps(Protocol):
 class Frames(Protocol):
     """Takes what a run says while it runs, in order."""
 
+    @property
+    def are_read(self) -> bool:
+        """Whether anybody reads them; answers are asked for in pieces only for readers."""
+
     def emit(self, event: str, data: dict[str, Any]) -> None:
         """`data` may hold contract structs; it is read now or never, for they may change."""
+
+    async def room(self) -> None:
+        """Return once what was said so far is not too much to be kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

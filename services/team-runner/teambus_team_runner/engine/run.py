@@ -55,6 +55,7 @@ class _Run:
         self._party = party
         self._surroundings = surroundings
         self._start = surroundings.start
+        self._is_pinned_anew = False
 
     async def finish(self) -> Finished:
         try:
@@ -66,10 +67,13 @@ class _Run:
         answering = Answering(party, self._surroundings, state, run_member)
         asked = TeamRunInput(input_content=pinned.input_content or "")
         output = _opened(party, self._surroundings, asked)
+        if not self._is_pinned_anew:
+            answering.hooks.retell_before(asked)
         return _finished(answering, output, await self._attempt(answering, output))
 
     async def _pin(self) -> RunPinned:
         """What a replay must see again, pre-hooks' changes included."""
+        self._is_pinned_anew = True
         asked = TeamRunInput(input_content=self._start.input)
         hooks = Hooks(self._party, self._surroundings, Voice(self._party, self._surroundings))
         state = await hooks.before(asked, self._start.session_state)

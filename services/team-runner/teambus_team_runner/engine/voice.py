@@ -5,6 +5,7 @@ from typing import Any
 
 from teambus.app.teams import Team
 from teambus.contracts.output import Metrics, ToolExecution
+from teambus_team_runner.engine.failure import Failure
 from teambus_team_runner.engine.party import Party, Surroundings
 
 
@@ -13,6 +14,8 @@ class Voice:
 
     def __init__(self, party: Party, surroundings: Surroundings) -> None:
         self._frames = surroundings.frames
+        self.is_heard = surroundings.frames.are_read and party.is_heard
+        self._is_member = party.parent is not None
         self._is_team = isinstance(party.who, Team)
         self._prefix = "Team" if self._is_team else ""
         kind = "team" if self._is_team else "agent"
@@ -25,12 +28,18 @@ class Voice:
             "nested_depth": party.depth,
         }
 
-    def says(self, event: str, **fields: Any) -> dict[str, Any]:
-        """Emit and give back what was emitted."""
-        name = self._prefix + event
-        given = {"created_at": int(time.time()), "event": name, **self._base, **fields}
-        data = {key: value for key, value in given.items() if value is not None}
-        self._frames.emit(name, data)
+    def says(self, event: str, **fields: Any) -> None:
+        if self.is_heard:
+            data = self._words(event, fields)
+            self._frames.emit(data["event"], data)
+
+    def ends(self, event: str, **fields: Any) -> dict[str, Any]:
+        """The party's last word. Who reads the run is given that of the run itself when it is
+        decided and stored, so here only a member's is emitted.
+        """
+        data = self._words(event, fields)
+        if self._is_member and self.is_heard:
+            self._frames.emit(data["event"], data)
         return data
 
     def says_content(self, content: str) -> None:
@@ -60,17 +69,16 @@ class Voice:
         text = f"{tool.tool_name}({arguments}) completed in {duration_s:.4f}s. "
         self.says("ToolCallCompleted", tool=tool, content=text)
 
-    def says_error(
-        self,
-        code: str,
-        text: str,
-        trigger: str | None = None,
-        additional_data: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        return self.says(
+    def ends_in_error(self, failure: Failure) -> dict[str, Any]:
+        return self.ends(
             "RunError",
-            content=text,
-            error_type=code,
-            error_id=trigger,
-            additional_data=additional_data,
+            content=failure.text,
+            error_type=failure.code,
+            error_id=failure.trigger,
+            additional_data=failure.additional_data,
         )
+
+    def _words(self, event: str, fields: dict[str, Any]) -> dict[str, Any]:
+        name = self._prefix + event
+        given = {"created_at": int(time.time()), "event": name, **self._base, **fields}
+        return {key: value for key, value in given.items() if value is not None}

@@ -13,11 +13,13 @@ from teambus.contracts.journal import ModelAnswer
 from teambus_team_runner.models.clients import Account, Client, Clients
 from teambus_team_runner.models.failures import TRY_FAILURES, Failure, failure_of, out_of_time
 from teambus_team_runner.models.limits import ModelLimits
-from teambus_team_runner.models.port import BeforeTry, ModelRequest
+from teambus_team_runner.models.port import BeforeTry, Heard, ModelRequest
+from teambus_team_runner.models.streaming import read_answer
 from teambus_team_runner.models.wire import decode_answer, encode_request
 
 log = structlog.get_logger()
 
+COMPLETIONS = "/chat/completions"
 ROLES: Mapping[str, str] = {"system": "developer"}
 
 
@@ -33,21 +35,24 @@ class ChatModel:
     limits: ModelLimits
     roles: Mapping[str, str] = field(default_factory=lambda: ROLES)
 
-    async def answer(self, request: ModelRequest, before_try: BeforeTry) -> ModelAnswer:
+    async def answer(
+        self, request: ModelRequest, before_try: BeforeTry, heard: Heard | None = None
+    ) -> ModelAnswer:
         client = self.clients.of(self.account)
-        body = encode_request(self.id, self.parameters, request, self.roles)
+        stream = heard is not None
+        body = encode_request(self.id, self.parameters, request, self.roles, stream=stream)
         deadline = asyncio.timeout(self.limits.deadline_s)
         try:
             async with deadline:
-                return await self._tries(client, body, before_try)
+                return await self._tries(_Call(client, body, heard), before_try)
         except TimeoutError:
             if not deadline.expired():
                 raise
             raise out_of_time(self.limits.deadline_s, client.where) from None
 
-    async def _tries(self, client: Client, body: bytes, before_try: BeforeTry) -> ModelAnswer:
+    async def _tries(self, call: "_Call", before_try: BeforeTry) -> ModelAnswer:
         attempt = 1
-        while isinstance(outcome := await self._try(client, body, before_try), Failure):
+        while isinstance(outcome := await self._try(call, before_try), Failure):
             if not outcome.again or attempt >= self.limits.attempts_max:
                 raise outcome.error
             wait_s = self._wait_s(attempt, outcome)
@@ -63,18 +68,14 @@ class ChatModel:
             attempt += 1
         return outcome
 
-    async def _try(
-        self, client: Client, body: bytes, before_try: BeforeTry
-    ) -> ModelAnswer | Failure:
-        async with client.places:
+    async def _try(self, call: "_Call", before_try: BeforeTry) -> ModelAnswer | Failure:
+        async with call.client.places:
             await before_try()
-            started = time.perf_counter()
             try:
                 async with asyncio.timeout(self.limits.timeout_s):
-                    data = await client.post("/chat/completions", body)
-                return decode_answer(data, self.id, time.perf_counter() - started)
+                    return await call.answer(self.id)
             except TRY_FAILURES as error:
-                return failure_of(error, client.where)
+                return failure_of(error, call.client.where)
 
     def _wait_s(self, attempt: int, failure: Failure) -> float:
         """What the provider asks for, else doubled from try to try and spread by up to half."""
@@ -82,3 +83,20 @@ class ChatModel:
             return min(failure.wait_s, self.limits.backoff_max_s)
         backoff_s = self.limits.backoff_s * 2.0 ** (attempt - 1)
         return min(backoff_s, self.limits.backoff_max_s) * random.uniform(0.5, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request to one provider, whole or in pieces."""
+
+    client: Client
+    body: bytes
+    heard: Heard | None
+
+    async def answer(self, model_id: str) -> ModelAnswer:
+        started = time.perf_counter()
+        if self.heard is None:
+            data = await self.client.post(COMPLETIONS, self.body)
+            return decode_answer(data, model_id, time.perf_counter() - started)
+        async with self.client.stream(COMPLETIONS, self.body) as chunks:
+            return await read_answer(chunks, model_id, self.heard, started)

@@ -13,6 +13,7 @@ from teambus.contracts.journal import ModelAnswer
 from teambus.contracts.output import ChatMessage
 
 BeforeTry: TypeAlias = Callable[[], Awaitable[None]]
+Heard: TypeAlias = Callable[[str], None]
 
 _encoder = msgspec.json.Encoder(order="sorted")
 
@@ -51,10 +52,13 @@ class Model(Protocol):
     def parameters(self) -> Mapping[str, Any]:
         """What shapes the answer besides the messages, such as the temperature; no secrets."""
 
-    async def answer(self, request: ModelRequest, before_try: BeforeTry) -> ModelAnswer:
+    async def answer(
+        self, request: ModelRequest, before_try: BeforeTry, heard: Heard | None = None
+    ) -> ModelAnswer:
         """Ask. Awaits `before_try` before every paid try, lets its exceptions through.
 
-        Raises `ModelError`.
+        With `heard` the answer's text is also given piece by piece, as it comes. What was heard
+        before a try was broken off is void: the next one begins anew. Raises `ModelError`.
         """
 
 

@@ -57,7 +57,7 @@ class _OutputDetails(msgspec.Struct):
     reasoning_tokens: int | None = None
 
 
-class _Usage(msgspec.Struct):
+class Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
@@ -65,7 +65,7 @@ class _Usage(msgspec.Struct):
     completion_tokens_details: _OutputDetails | None = None
 
 
-class _Error(msgspec.Struct):
+class ProviderError(msgspec.Struct):
     message: str | None = None
     code: str | int | None = None
 
@@ -74,8 +74,8 @@ class _Completion(msgspec.Struct):
     choices: list[_Choice] | None = None
     id: str | None = None
     model: str | None = None
-    usage: _Usage | None = None
-    error: _Error | str | None = None
+    usage: Usage | None = None
+    error: ProviderError | str | None = None
     system_fingerprint: str | None = None
 
 
@@ -88,14 +88,18 @@ def encode_request(
     parameters: Mapping[str, Any],
     request: ModelRequest,
     roles: Mapping[str, str],
+    *,
+    stream: bool = False,
 ) -> bytes:
     """The body of a request; `roles` maps our names of roles to the provider's."""
     body: dict[str, Any] = {
         **parameters,
         "model": model_id,
         "messages": [_message(message, roles) for message in request.messages],
-        "stream": False,
+        "stream": stream,
     }
+    if stream:
+        body.setdefault("stream_options", {"include_usage": True})
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
     return _encoder.encode(body)
@@ -114,9 +118,9 @@ def decode_answer(data: bytes, model_id: str, duration_s: float) -> ModelAnswer:
         content=_text(choice.message),
         tool_calls=[_call(call) for call in choice.message.tool_calls or []],
         finish_reason=choice.finish_reason,
-        metrics=_metrics(completion.usage or _Usage(), duration_s),
+        metrics=metrics_of(completion.usage or Usage(), duration_s),
         model=completion.model or model_id,
-        provider_data=_provider_data(completion),
+        provider_data=provider_data_of(completion.id, completion.system_fingerprint),
     )
 
 
@@ -126,7 +130,7 @@ def error_text(data: bytes) -> tuple[str | None, str | None]:
         error = _decoder.decode(data).error
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None, None
-    if isinstance(error, _Error):
+    if isinstance(error, ProviderError):
         return (str(error.code) if error.code is not None else None), error.message
     return None, error
 
@@ -154,14 +158,17 @@ def _text(reply: _Reply) -> str | None:
 
 
 def _call(call: _ToolCall) -> ToolCall:
-    arguments = call.function.arguments
-    if isinstance(arguments, dict):
-        arguments = _encoder.encode(arguments).decode()
-    function = FunctionCall(name=call.function.name, arguments=arguments or "{}")
+    arguments = arguments_text(call.function.arguments or "{}")
+    function = FunctionCall(name=call.function.name, arguments=arguments)
     return ToolCall(id=call.id or "", function=function)
 
 
-def _metrics(usage: _Usage, duration_s: float) -> Metrics:
+def arguments_text(arguments: str | dict[str, Any]) -> str:
+    """JSON text, whichever of the two ways of writing arguments a provider has."""
+    return arguments if isinstance(arguments, str) else _encoder.encode(arguments).decode()
+
+
+def metrics_of(usage: Usage, duration_s: float) -> Metrics:
     given, made = usage.prompt_tokens or 0, usage.completion_tokens or 0
     cached = usage.prompt_tokens_details or _InputDetails()
     reasoned = usage.completion_tokens_details or _OutputDetails()
@@ -175,12 +182,16 @@ def _metrics(usage: _Usage, duration_s: float) -> Metrics:
     )
 
 
-def _provider_data(completion: _Completion) -> dict[str, Any] | None:
-    data = {"id": completion.id, "system_fingerprint": completion.system_fingerprint}
+def provider_data_of(id_: str | None, fingerprint: str | None) -> dict[str, Any] | None:
+    data = {"id": id_, "system_fingerprint": fingerprint}
     return {key: value for key, value in data.items() if value is not None} or None
 
 
+def error_in(error: ProviderError | str) -> str:
+    """What an answer that is an error says."""
+    text = error.message if isinstance(error, ProviderError) else error
+    return f"it is an error: {(text or 'without a text')[:_ERROR_TEXT_LENGTH_MAX]}"
+
+
 def _why_no_choice(completion: _Completion) -> str:
-    error = completion.error
-    text = error.message if isinstance(error, _Error) else error
-    return f"it is an error: {text[:_ERROR_TEXT_LENGTH_MAX]}" if text else "it has no choices"
+    return error_in(completion.error) if completion.error else "it has no choices"
