@@ -182,6 +182,7 @@ async def _databases(stack: AsyncExitStack, settings: Settings, app: TeamBus) ->
         StoreSettings(
             store_busy_timeout_s=settings.store_busy_timeout_s,
             store_timeout_s=settings.store_timeout_s,
+            session_bytes_max=settings.session_bytes_max,
         )
     )
     stack.push_async_callback(stores.close)

@@ -31,6 +31,7 @@ class Settings:
     store_retry_s: float = 5
     store_give_up_s: float = 300
     store_busy_timeout_s: float = 5
+    session_bytes_max: int = 32 * 1024 * 1024
     store_timeout_s: float = 15
     journal_entries_max: int = 10_000
     journal_patience_s: float = 300

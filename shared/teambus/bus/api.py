@@ -37,6 +37,10 @@ class Reply:
     def error_code(self) -> str | None:
         return self.headers.get(names.ERROR_CODE)
 
+    @property
+    def error_detail(self) -> str:
+        return self.headers.get(names.ERROR_DETAIL, "")
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -54,10 +58,12 @@ class Question:
 Answer: TypeAlias = Callable[[Question], Awaitable[Reply]]
 
 
-async def ask(bus: Bus, subject: str, data: bytes, *, wait_s: float) -> Reply:
+async def ask(
+    bus: Bus, subject: str, data: bytes, *, wait_s: float, headers: dict[str, str] | None = None
+) -> Reply:
     """Ask once. Raises `NobodyAnswers` or, without a reply in time, `BusUnavailable`."""
     try:
-        message = await bus.client.request(subject, data, timeout=wait_s)
+        message = await bus.client.request(subject, data, timeout=wait_s, headers=headers or None)
     except nats.errors.NoRespondersError as error:
         raise NobodyAnswers(subject) from error
     except (TimeoutError, nats.errors.Error) as error:

@@ -27,6 +27,10 @@ class BodyMissing(BusError):
     """a body in the store of large bodies is gone or damaged"""
 
 
+class BodyTooLarge(BusError):
+    """more than the store of large bodies takes"""
+
+
 class Bodies:
     """Puts large bodies aside and fetches them back."""
 
@@ -39,7 +43,7 @@ class Bodies:
         if len(data) <= self._bus.message_bytes_max:
             return data, {}
         if len(data) > self._body_bytes_max:
-            raise BusError(f"a body of {len(data)} bytes; at most {self._body_bytes_max}")
+            raise BodyTooLarge(f"a body of {len(data)} bytes; at most {self._body_bytes_max}")
         name = f"{token(owner)}/{hashlib.sha256(data).hexdigest()}"
         if await reads.last(self._bus, BODIES, _meta_subject(name)) is None:
             await self._put(name, data)

@@ -140,6 +140,7 @@ class RunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
     metadata: dict[str, Any] | None = None
     events: list[dict[str, Any]] | None = None
     cancellation_stage: str | None = None
+    forked_from_session_id: str | None = None
 
 
 class TeamRunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -171,5 +172,6 @@ class TeamRunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
     metadata: dict[str, Any] | None = None
     events: list[dict[str, Any]] | None = None
     cancellation_stage: str | None = None
+    forked_from_session_id: str | None = None
     agent_id: str | None = None
     agent_name: str | None = None

@@ -2,6 +2,8 @@
 
 from teambus_team_runner.sessions.errors import RunInAnotherSession as RunInAnotherSession
 from teambus_team_runner.sessions.errors import SessionNotFound as SessionNotFound
+from teambus_team_runner.sessions.errors import SessionTaken as SessionTaken
+from teambus_team_runner.sessions.errors import SessionTooLarge as SessionTooLarge
 from teambus_team_runner.sessions.errors import StoreFenced as StoreFenced
 from teambus_team_runner.sessions.errors import StoreUnavailable as StoreUnavailable
 from teambus_team_runner.sessions.errors import StoreUnfit as StoreUnfit

@@ -35,7 +35,7 @@ class Connection(Protocol):
 
     def rows(self, statement: sa.Select[Any], values: Values) -> list[sa.Row[Any]]: ...
 
-    def put(self, statement: sa.Insert, rows: Sequence[Values]) -> list[bool]:
+    def put(self, statement: sa.UpdateBase, rows: Sequence[Values]) -> list[bool]:
         """Execute for each row and say of each whether the statement gave anything back."""
 
     def begin(self) -> None:

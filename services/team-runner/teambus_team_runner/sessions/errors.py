@@ -35,5 +35,22 @@ class SessionNotFound(Exception):
         super().__init__(f'session "{session_id}" not found')
 
 
+class SessionTooLarge(Exception):
+    """More was asked for than is read at once; the message says what to do."""
+
+    def __init__(self, session_id: str, size: int, bytes_max: int) -> None:
+        super().__init__(
+            f'the runs asked for of session "{session_id}" are {size} bytes, at most {bytes_max} '
+            "are given at once: ask for fewer by the time they were made, or for one"
+        )
+
+
+class SessionTaken(Exception):
+    """The id chosen for a new session is another session's. Nothing was written."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f'a session "{session_id}" is there already')
+
+
 class StoreUnfit(Exception):
     """The database is not one this version can keep sessions in; the message says what to do."""

@@ -9,6 +9,7 @@ import msgspec
 from teambus.app.contexts import Session
 from teambus.contracts.ids import RunId, SessionId, TeamId, Tenant
 from teambus.contracts.output import ChatMessage, TeamRunOutput
+from teambus_team_runner.sessions.metrics import of_whole_run
 
 Key: TypeAlias = tuple[str, str]
 
@@ -74,7 +75,7 @@ _transcripts = msgspec.json.Decoder(_Transcript)
 
 def rows_of(write: RunWrite) -> Rows:
     output = write.output
-    asked = _preview(output.input.input_content if output.input else "")
+    asked = preview(output.input.input_content if output.input else "")
     common = {
         "tenant": write.tenant,
         "session_id": output.session_id,
@@ -83,10 +84,14 @@ def rows_of(write: RunWrite) -> Rows:
         "fence": write.fence,
         "created_at": output.created_at,
     }
+    text = _encoder.encode(output)
     session = common | {
+        "session_type": "team" if output.agent_id is None else "agent",
         "session_name": asked,
-        "session_state": _text(write.session_state),
-        "metadata": _text(write.metadata),
+        "given_name": None,
+        "summary": None,
+        "session_state": text_of(write.session_state),
+        "metadata": text_of(write.metadata),
         "updated_at": int(write.completed_at),
     }
     run = common | {
@@ -94,9 +99,11 @@ def rows_of(write: RunWrite) -> Rows:
         "parent_run_id": output.parent_run_id,
         "status": output.status.value,
         "input": asked,
-        "content_preview": _preview(output.content),
+        "content_preview": preview(output.content),
         "completed_at": write.completed_at,
-        "output": _text(output),
+        "metrics": text_of(of_whole_run(output)),
+        "output_bytes": len(text),
+        "output": text.decode(),
     }
     return Rows(session, run, (write.tenant, output.session_id), (write.tenant, output.run_id))
 
@@ -115,8 +122,8 @@ def loaded_session(session_id: SessionId, rows: Sequence[Any]) -> LoadedSession:
         team_id=first.team_id,
         user_id=first.user_id,
         session_name=first.session_name,
-        session_state=_value(first.session_state),
-        metadata=_value(first.metadata),
+        session_state=value_of(first.session_state),
+        metadata=value_of(first.metadata),
         created_at=first.created_at,
         updated_at=first.updated_at,
         fence=first.fence,
@@ -129,8 +136,8 @@ def session_of(row: Any, newest: Sequence[Any]) -> Session:
         session_id=row.session_id,
         team_id=row.team_id,
         user_id=row.user_id,
-        session_state=_value(row.session_state),
-        metadata=_value(row.metadata),
+        session_state=value_of(row.session_state),
+        metadata=value_of(row.metadata),
         session_name=row.session_name,
         created_at=row.created_at,
         updated_at=row.updated_at,
@@ -147,7 +154,8 @@ def _remembered(output: str) -> list[ChatMessage]:
     return kept
 
 
-def _preview(content: Any) -> str:
+def preview(content: Any) -> str:
+    """The beginning of it, as text that any database can hold."""
     if content is None:
         return ""
     text = content if isinstance(content, str) else _encoder.encode(content).decode()
@@ -155,9 +163,9 @@ def _preview(content: Any) -> str:
     return text[:PREVIEW_LENGTH_MAX].replace("\x00", "")
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
     return None if value is None else _encoder.encode(value).decode()
 
 
-def _value(text: str | None) -> Any:
+def value_of(text: str | None) -> Any:
     return None if text is None else msgspec.json.decode(text)

@@ -1,12 +1,18 @@
-"""The version of the tables: made when missing, refused when newer than this code."""
+"""The version of the tables: made when missing, brought up to date when older than this code,
+refused when newer.
+"""
 
 import sqlalchemy as sa
+import structlog
 
 from teambus_team_runner.sessions.errors import StoreUnfit
 from teambus_team_runner.sessions.sqlite import begin_exclusive
 from teambus_team_runner.sessions.tables import Tables
+from teambus_team_runner.sessions.upgrade import from_version_1
 
-SCHEMA_VERSION = 1
+log = structlog.get_logger(__name__)
+
+SCHEMA_VERSION = 2
 
 _metadata = sa.MetaData()
 _versions = sa.Table(
@@ -18,8 +24,8 @@ _versions = sa.Table(
 
 
 def ensure_schema(connection: sa.Connection, tables: Tables, place: str) -> None:
-    """Make the tables unless they are there. `place` is what people call the database."""
-    if not _is_current(connection, tables, place):
+    """Make the tables what this code needs. `place` is what people call the database."""
+    if _version(connection, tables, place) != SCHEMA_VERSION:
         connection.rollback()
         begin_exclusive(connection)
         _make(connection, tables, place)
@@ -28,17 +34,23 @@ def ensure_schema(connection: sa.Connection, tables: Tables, place: str) -> None
 
 def _make(connection: sa.Connection, tables: Tables, place: str) -> None:
     # Another process may have made them while this one waited for the lock.
-    if _is_current(connection, tables, place):
-        return
-    _metadata.create_all(connection)
-    tables.metadata.create_all(connection, checkfirst=False)
-    version = {"session_table": tables.name, "version": SCHEMA_VERSION}
-    connection.execute(_versions.insert(), version)
+    match _version(connection, tables, place):
+        case None:
+            _metadata.create_all(connection)
+            tables.metadata.create_all(connection, checkfirst=False)
+            version = {"session_table": tables.name, "version": SCHEMA_VERSION}
+            connection.execute(_versions.insert(), version)
+        case 1:
+            log.info("bringing the session database up to date", place=place, version=2)
+            from_version_1(connection, tables)
+            mine = _versions.c.session_table == tables.name
+            connection.execute(_versions.update().where(mine), {"version": SCHEMA_VERSION})
 
 
-def _is_current(connection: sa.Connection, tables: Tables, place: str) -> bool:
+def _version(connection: sa.Connection, tables: Tables, place: str) -> int | None:
+    """Which version is there, None when there are no tables. Raises `StoreUnfit`."""
     names = set(sa.inspect(connection).get_table_names())
-    version = None
+    version: int | None = None
     if _versions.name in names:
         of_these = sa.select(_versions.c.version).where(_versions.c.session_table == tables.name)
         version = connection.scalar(of_these)
@@ -52,4 +64,4 @@ def _is_current(connection: sa.Connection, tables: Tables, place: str) -> bool:
             f'"{place}" holds sessions in version {version}, this teambus knows versions up to '
             f"{SCHEMA_VERSION}: install a newer teambus or give another db_file"
         )
-    return version is not None
+    return version

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from teambus_team_runner.sessions.errors import StoreUnavailable, StoreUnfit
 
 Identity: TypeAlias = tuple[int, int] | None
-Statement: TypeAlias = sa.Select[Any] | sa.Insert
+Statement: TypeAlias = sa.Select[Any] | sa.UpdateBase
 
 VERSION_MIN = (3, 35, 0)
 WAL_TRIES = 100
@@ -100,9 +100,10 @@ class SqliteConnection:
         found = self._driver.execute(prepared.text, prepared.fixed | values).fetchall()
         return [prepared.row(row) for row in found]
 
-    def put(self, statement: sa.Insert, rows: Sequence[dict[str, Any]]) -> list[bool]:
-        execute, text = self._driver.execute, self._of(statement).text
-        return [bool(execute(text, row).fetchall()) for row in rows]
+    def put(self, statement: sa.UpdateBase, rows: Sequence[dict[str, Any]]) -> list[bool]:
+        execute, prepared = self._driver.execute, self._of(statement)
+        text, fixed = prepared.text, prepared.fixed
+        return [bool(execute(text, fixed | row).fetchall()) for row in rows]
 
     def begin(self) -> None:
         self._driver.execute("BEGIN IMMEDIATE")

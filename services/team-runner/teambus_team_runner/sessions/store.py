@@ -9,6 +9,8 @@ from teambus.app.contexts import Session
 from teambus.app.databases import AsyncSqliteDb
 from teambus.contracts.ids import RunId, SessionId, TeamId, Tenant
 from teambus.contracts.output import TeamRunOutput
+from teambus.contracts.sessions_api import SessionsQuestion
+from teambus_team_runner.sessions.answering import Librarian
 from teambus_team_runner.sessions.database import Database
 from teambus_team_runner.sessions.errors import SessionNotFound
 from teambus_team_runner.sessions.rows import (
@@ -32,6 +34,7 @@ class SessionStore:
         self._database = database
         self._tables = tables
         self._writer = Writer(database, tables, settings)
+        self._librarian = Librarian(database, tables, bytes_max=settings.session_bytes_max)
 
     async def load(
         self,
@@ -82,6 +85,13 @@ class SessionStore:
             return None
         newest = await self._rows(self._tables.newest_runs, values | {"runs_max": runs_max})
         return session_of(rows[0], newest)
+
+    async def answer(self, tenant: Tenant, asked: SessionsQuestion[Any]) -> Any:
+        """The answer to a question about stored sessions, None when the session is not there.
+
+        Raises `SessionTooLarge` and `SessionTaken`.
+        """
+        return await self._librarian.answer(tenant, asked)
 
     async def open(self) -> None:
         await self._database.open()

@@ -23,8 +23,16 @@ class Tables:
         self.run = _run(self.runs)
         self.newest_runs = _newest_runs(self.runs)
 
+    @property
+    def facts(self) -> list[sa.ColumnElement[Any]]:
+        """The columns of a session; its name is the one it was given, else its first question."""
+        columns = self.sessions.c
+        name = sa.func.coalesce(columns.given_name, columns.session_name).label("session_name")
+        names = (columns.given_name, columns.session_name)
+        return [name, *(column for column in columns if column not in names)]
+
     def _session(self) -> sa.Select[Any]:
-        return sa.select(self.sessions).where(
+        return sa.select(*self.facts).where(
             self.sessions.c.tenant == sa.bindparam("tenant"),
             self.sessions.c.session_id == sa.bindparam("session_id"),
         )
@@ -67,6 +75,10 @@ def _sessions(name: str, metadata: sa.MetaData) -> sa.Table:
         sa.Column("fence", sa.BigInteger, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("updated_at", sa.BigInteger, nullable=False),
+        sa.Column("session_type", sa.Text, nullable=False, server_default="team"),
+        sa.Column("given_name", sa.Text),
+        sa.Column("summary", sa.Text),
+        sa.Index(f"{name}_by_age", "tenant", "created_at", "session_id"),
     )
 
 
@@ -86,6 +98,8 @@ def _runs(name: str, metadata: sa.MetaData) -> sa.Table:
         sa.Column("content_preview", sa.Text, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("completed_at", sa.Double, nullable=False),
+        sa.Column("metrics", sa.Text),
+        sa.Column("output_bytes", sa.BigInteger),
         # Last, so that what stands before it is found without reading it.
         sa.Column("output", sa.Text, nullable=False),
         sa.Index(f"{name}_runs_in_order", "tenant", "session_id", "fence"),
@@ -96,9 +110,16 @@ def _put_session(sessions: sa.Table) -> sa.Insert:
     """Insert or update, unless a newer opening wrote; gives back the keys of those written."""
     put = insert(sessions)
     new = put.excluded
+    # A session that was made before its first run may not say whose it is.
+    is_nobodys = sessions.c.team_id == ""
     return put.on_conflict_do_update(
         index_elements=[sessions.c.tenant, sessions.c.session_id],
         set_={
+            "team_id": sa.case((is_nobodys, new.team_id), else_=sessions.c.team_id),
+            "session_type": sa.case((is_nobodys, new.session_type), else_=sessions.c.session_type),
+            "session_name": sa.func.coalesce(
+                sa.func.nullif(sessions.c.session_name, ""), new.session_name
+            ),
             "user_id": sa.func.coalesce(sessions.c.user_id, new.user_id),
             "session_state": sa.func.coalesce(new.session_state, sessions.c.session_state),
             "metadata": sa.func.coalesce(new.metadata, sessions.c.metadata),
