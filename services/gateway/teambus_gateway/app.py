@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from teambus_gateway.problems import Problem
 from teambus_gateway.routes import Parts, add_routes
+from teambus_gateway.session_routes import add_session_routes
 
 log = structlog.get_logger(__name__)
 
@@ -19,6 +20,7 @@ log = structlog.get_logger(__name__)
 def make_app(parts: Parts, *, cors_origins: Sequence[str]) -> FastAPI:
     app = FastAPI(title="teambus", version="0.1.0", description="Teams of agents on NATS.")
     add_routes(app, parts)
+    add_session_routes(app, parts)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_middleware(AnswerUnexpected)
     app.add_middleware(

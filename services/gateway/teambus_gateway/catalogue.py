@@ -46,6 +46,10 @@ class Catalogue:
     def agents(self) -> list[AgentDescription]:
         return list(self._agents.values())
 
+    def known_component(self, id_: TeamId) -> Description | None:
+        """As last read."""
+        return self._find(None, id_)
+
     async def keep_fresh(self) -> None:
         """Read again whenever it has changed; runs until cancelled."""
         while True:

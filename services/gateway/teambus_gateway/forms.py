@@ -52,7 +52,7 @@ async def read_form(request: Request, limits: FormLimits) -> Form:
     """
     kind = request.headers.get("content-type", "")
     media = kind.partition(";")[0].strip().lower()
-    body = await _read_body(request, limits)
+    body = await read_body(request, limits)
     if media == "multipart/form-data":
         boundary = _boundary(kind)
         return await _apart(len(body), _multipart, body, boundary, limits)
@@ -61,7 +61,8 @@ async def read_form(request: Request, limits: FormLimits) -> Form:
     return Form({})
 
 
-async def _read_body(request: Request, limits: FormLimits) -> bytes:
+async def read_body(request: Request, limits: FormLimits) -> bytes:
+    """Raises `Problem`: 413 before more than `bytes_max` is read, 408 or 400."""
     if int(request.headers.get("content-length") or 0) > limits.bytes_max:
         raise _too_large(limits)
     try:

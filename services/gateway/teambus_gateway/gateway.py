@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from teambus.bus.connection import Bus
 from teambus_gateway.catalogue import Catalogue
+from teambus_gateway.databases import Databases
 from teambus_gateway.forms import FormLimits
 from teambus_gateway.lookup import Lookup
 from teambus_gateway.questions import answering_questions
@@ -30,6 +31,12 @@ async def open_gateway(bus: Bus, settings: GatewaySettings) -> AsyncIterator[Par
 
 
 def _parts(bus: Bus, settings: GatewaySettings) -> Parts:
+    catalogue = Catalogue(
+        bus,
+        poll_s=settings.catalogue_poll_s,
+        reread_s=settings.catalogue_reread_s,
+        retry_after_s=settings.retry_after_s,
+    )
     return Parts(
         tenant=settings.tenant,
         runs=Runs(
@@ -44,10 +51,11 @@ def _parts(bus: Bus, settings: GatewaySettings) -> Parts:
         lookup=Lookup(
             bus, store_timeout_s=settings.store_timeout_s, retry_after_s=settings.retry_after_s
         ),
-        catalogue=Catalogue(
+        catalogue=catalogue,
+        databases=Databases(
             bus,
-            poll_s=settings.catalogue_poll_s,
-            reread_s=settings.catalogue_reread_s,
+            catalogue,
+            store_timeout_s=settings.store_timeout_s,
             retry_after_s=settings.retry_after_s,
         ),
         form_limits=FormLimits(

@@ -52,8 +52,11 @@ _ERROR_SCHEMA: Words = {
 }
 
 
-def _endpoint(name: str, tag: str, says: str, errors: dict[int, str], **more: Any) -> Words:
-    responses: dict[int | str, Words] = {200: {"description": says}}
+def endpoint(
+    name: str, tag: str, says: str, errors: dict[int, str], *, status: int = 200, **more: Any
+) -> Words:
+    """What a route is declared with; `more` goes into the document as it is."""
+    responses: dict[int | str, Words] = {status: {"description": says}}
     for status, description in errors.items():
         content = {"application/json": {"schema": _ERROR_SCHEMA}}
         responses[status] = {"description": description, "content": content}
@@ -61,6 +64,7 @@ def _endpoint(name: str, tag: str, says: str, errors: dict[int, str], **more: An
         "operation_id": name,
         "summary": name.replace("_", " ").capitalize(),
         "tags": [tag],
+        "status_code": status,
         "responses": responses,
         "openapi_extra": more,
     }
@@ -77,13 +81,13 @@ def _parameter(name: str, place: str, description: str, *, required: bool = True
     }
 
 
-_AWAY = "The bus or what is behind it does not answer, or is full; Retry-After says when to ask."
+AWAY = "The bus or what is behind it does not answer, or is full; Retry-After says when to ask."
 
 
 def run_component(kind: Kind) -> Words:
-    return _endpoint(
+    return endpoint(
         f"run_{kind}",
-        _tag(kind),
+        tag(kind),
         "The finished run; its `status` is COMPLETED, ERROR or CANCELLED.",
         {
             400: "The form or its metadata cannot be read.",
@@ -94,11 +98,11 @@ def run_component(kind: Kind) -> Words:
             422: "A field is missing or wrong.",
             429: f"Too many runs of this {kind} are waiting.",
             501: "Asked for what a later release does.",
-            503: _AWAY,
+            503: AWAY,
             504: "The run goes on; `poll` says where to ask for it.",
         },
         parameters=[
-            _id(kind),
+            id_parameter(kind),
             _parameter(
                 "Idempotency-Key",
                 "header",
@@ -117,13 +121,13 @@ def run_component(kind: Kind) -> Words:
 
 
 def get_run(kind: Kind) -> Words:
-    return _endpoint(
+    return endpoint(
         f"get_{kind}_run",
-        _tag(kind),
+        tag(kind),
         "The run: finished, or with the status PENDING or RUNNING.",
-        {404: f"No such {kind} or run.", 422: "session_id is missing.", 503: _AWAY},
+        {404: f"No such {kind} or run.", 422: "session_id is missing.", 503: AWAY},
         parameters=[
-            _id(kind),
+            id_parameter(kind),
             _parameter("run_id", "path", "The run's id."),
             _parameter("session_id", "query", "The session the run belongs to."),
         ],
@@ -131,23 +135,25 @@ def get_run(kind: Kind) -> Words:
 
 
 def get_component(kind: Kind) -> Words:
-    errors = {404: f"No such {kind}.", 503: _AWAY}
-    return _endpoint(f"get_{kind}", _tag(kind), f"The {kind}.", errors, parameters=[_id(kind)])
+    errors = {404: f"No such {kind}.", 503: AWAY}
+    return endpoint(
+        f"get_{kind}", tag(kind), f"The {kind}.", errors, parameters=[id_parameter(kind)]
+    )
 
 
 def list_components(kind: Kind) -> Words:
-    return _endpoint(f"list_{kind}s", _tag(kind), f"Every {kind}.", {})
+    return endpoint(f"list_{kind}s", tag(kind), f"Every {kind}.", {})
 
 
-def _tag(kind: Kind) -> str:
+def tag(kind: Kind) -> str:
     return f"{kind.capitalize()}s"
 
 
-def _id(kind: Kind) -> Words:
+def id_parameter(kind: Kind) -> Words:
     return _parameter(f"{kind}_id", "path", f"The {kind}'s id.")
 
 
-GET_CONFIG = _endpoint("get_config", "Core", "What this AgentOS offers.", {})
-GET_INFO = _endpoint("get_info", "Core", "What this AgentOS is.", {})
-GET_HOME = _endpoint("get_home", "Core", "Where to go from here.", {})
-GET_HEALTH = _endpoint("get_health", "Core", "The process answers.", {})
+GET_CONFIG = endpoint("get_config", "Core", "What this AgentOS offers.", {})
+GET_INFO = endpoint("get_info", "Core", "What this AgentOS is.", {})
+GET_HOME = endpoint("get_home", "Core", "Where to go from here.", {})
+GET_HEALTH = endpoint("get_health", "Core", "The process answers.", {})

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from teambus.contracts.ids import Tenant
 from teambus_gateway import openapi
 from teambus_gateway.catalogue import Catalogue, Kind
+from teambus_gateway.databases import Databases
 from teambus_gateway.forms import FormLimits, read_form
 from teambus_gateway.lookup import Lookup, Wanted
 from teambus_gateway.problems import missing
@@ -41,11 +42,12 @@ class Parts:
     runs: Runs
     lookup: Lookup
     catalogue: Catalogue
+    databases: Databases
     form_limits: FormLimits
 
 
-def json_reply(value: Any) -> Response:
-    return Response(msgspec.json.encode(value), media_type="application/json")
+def json_reply(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
 def add_routes(app: FastAPI, parts: Parts) -> None:
