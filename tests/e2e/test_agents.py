@@ -168,3 +168,22 @@ async def test_the_same_agent_as_a_member_is_the_teams_and_so_is_its_hook(poet: 
     assert (output["team_id"], member["agent_id"], member["content"]) == ("desk", "poet", "A poem.")
     [said] = await heard(poet, "ended", member["run_id"])
     assert (said["hook"], said["agent"]) == ("poems-members", ["Poet", "poet", None])
+
+
+async def test_the_sessions_of_an_agent_are_its_own_among_those_of_teams(poet: System) -> None:
+    client = poet.client
+    made = await client.post("/sessions", json={"agent_id": "poet", "session_state": {"poems": 40}})
+    session_id = made.json()["agent_session_id"]
+    output = await answer(poet, "Write of spring", session_id=session_id)
+    detail = (await client.get(f"/sessions/{session_id}")).json()
+    assert (detail["agent_id"], detail["session_name"]) == ("poet", "Write of spring")
+    assert detail["session_state"] == {"colour": "red", "poems": 41}
+    assert detail["total_tokens"] == output["metrics"]["total_tokens"]
+    assert detail["agent_data"]["name"] == "Poet"
+    listed = (await client.get("/sessions?type=agent&component_id=poet&limit=100")).json()
+    assert session_id in [session["session_id"] for session in listed["data"]]
+    [run] = (await client.get("/agents/poet/runs", params={"session_id": session_id})).json()
+    assert (run["run_id"], run["agent_id"]) == (output["run_id"], "poet")
+    forked = await client.post(f"/agents/poet/sessions/{session_id}/fork")
+    [copy] = (await client.get(f"/sessions/{forked.json()['session_id']}/runs")).json()
+    assert (copy["content"], copy["forked_from_session_id"]) == (output["content"], session_id)
