@@ -21,6 +21,7 @@ from teambus.bus.connection import BusSettings, connect
 from teambus.local.nats_server import NatsServer
 from tests.bench.arms import HERE, Arm, agno_python, server
 from tests.bench.load import Load, run_load
+from tests.bench.streams import StreamLoad, memory_of_open, run_streams
 from tests.support.system import System, system_of
 
 RUNS = "/teams/content-team/runs"
@@ -117,6 +118,47 @@ async def ideal_share(options: Namespace) -> tuple[float, float]:
     return load.rate, load.rate / (256 / (0.2 * MODEL_CALLS_IN_A_ROW))
 
 
+async def stream_figures(found: list[Arm], options: Namespace) -> None:
+    """The first event and the rate of streamed runs, ours beside Agno's."""
+    loads: dict[str, tuple[StreamLoad, StreamLoad]] = {}
+    for arm in found:
+        if arm.path == RUNS:
+            alone = await run_streams(
+                arm.port, arm.path, form, count=options.alone // 2, concurrency=1
+            )
+            many = await run_streams(
+                arm.port, arm.path, form, count=options.many // 2, concurrency=64
+            )
+            loads[arm.name] = alone, many
+    for name, (alone, many) in loads.items():
+        failed = len(alone.failures) + len(many.failures)
+        print(
+            f"{name}, streamed: first event {statistics.median(alone.first_s) * 1000:.1f} ms alone,"
+            f" {statistics.median(many.first_s) * 1000:.0f} ms 64 at once; {many.rate:.0f} runs/s,"
+            f" {statistics.median(many.events):.0f} events a run"
+            + (f" ({failed} failed)" * bool(failed))
+        )
+    ours = loads.pop("teambus")
+    for name, other in loads.items():
+        first = statistics.median(ours[0].first_s) / statistics.median(other[0].first_s)
+        print(
+            f"teambus : {name}, streamed = runs/s {ours[1].rate / other[1].rate:.2f},"
+            f" first event {first:.2f}"
+        )
+
+
+async def stream_memory(options: Namespace) -> float:
+    """KiB of the gateway's memory that an open stream costs, of 200 at once."""
+    with tempfile.TemporaryDirectory(prefix="teambus-bench-") as folder:
+        async with system_of(
+            HERE / "our_team.py", Path(folder), environment=QUIET, latency_ms=3000
+        ) as system:
+            await run_streams(system.port, RUNS, form, count=20, concurrency=20)
+            return await memory_of_open(
+                system.port, RUNS, form, pid=system.gateway.pid, count=options.open_streams
+            )
+
+
 async def long_session(arm: Arm) -> tuple[float, float]:
     """The 10th and the 200th run of one session, in ms: medians of the ten around them."""
     load = await run_load(
@@ -191,8 +233,10 @@ async def main(options: Namespace) -> None:
                 f"teambus : raw NATS request-reply = rate {ours.rate / rate:.4f}, "
                 f"p50 {ours.p50 / p50:.0f} ({p50:.2f} ms, {rate:.0f}/s 64 at once)"
             )
+            await stream_figures(found, options)
             tenth, last = await long_session(found[0])
             print(f"one session: 10th run {tenth:.1f} ms, 200th {last:.1f} ms = {last / tenth:.2f}")
+    print(f"an open stream, of {options.open_streams}: {await stream_memory(options):.0f} KiB")
     rate, share = await ideal_share(options)
     print(f"200 ms a model call, 256 at once: {rate:.0f} runs/s = {share:.0%} of the ideal")
 
@@ -203,6 +247,7 @@ def options() -> Namespace:
     parser.add_argument("--alone", type=int, default=60, help="requests one after another")
     parser.add_argument("--many", type=int, default=400, help="requests 64 at once")
     parser.add_argument("--slow", type=int, default=1024, help="requests against the slow model")
+    parser.add_argument("--open-streams", type=int, default=200, help="streams open at once")
     parser.add_argument("--agno", default=True, action=BooleanOptionalAction)
     parser.add_argument("--agno-venv", default=Path(".bench/agno").absolute(), type=Path)
     return parser.parse_args()
