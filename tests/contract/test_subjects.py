@@ -22,7 +22,7 @@ def test_subjects_are_what_they_were() -> None:
         subjects.journal("t", "r-1", 2): "teambus.v1.journal.t.r-1.2",
         subjects.frames("t", "r-1"): "teambus.v1.frame.t.r-1",
         subjects.live_frames("t", "r-1"): "teambus.v1.live.t.r-1.frame.batch",
-        subjects.control("t", "r-1"): "teambus.v1.control.t.r-1",
+        subjects.control("t", "desk", "r-1"): "teambus.v1.control.t.desk.r-1",
         subjects.hook("t", "r-1", "note"): "teambus.v1.hook.t.r-1.note",
         subjects.dead("t", "hook", "note", "x:y"): (
             "teambus.v1.dead.t.hook.note.h_1274e286686b54fe765ec40735665b4b"

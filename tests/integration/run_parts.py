@@ -18,6 +18,7 @@ from teambus import Agent, AsyncSqliteDb, OpenAIChat, Team, TeamBus
 from teambus.app.describe import describe
 from teambus.bus import reads, topology
 from teambus.bus.bodies import Bodies
+from teambus.bus.cancels import CancelWatch, WatchLimits, order_cancel
 from teambus.bus.connection import Bus, BusSettings, connect
 from teambus.bus.events import Events
 from teambus.bus.journal import Journal, read_entries, read_tail
@@ -25,6 +26,7 @@ from teambus.bus.provision import Consumer, provision
 from teambus.bus.publish import Publication, publish
 from teambus.bus.sessions import Sessions
 from teambus.contracts import subjects
+from teambus.contracts.control import CancelRun
 from teambus.contracts.hook import DeadLetter
 from teambus.contracts.journal import AttemptStarted
 from teambus.contracts.message import decode, encode
@@ -145,8 +147,11 @@ class Runs:
             databases = FaultyDatabases(components, stores, faults)
             models = await stack.enter_async_context(Models(composition._model_limits(settings)))
             pool = Consumer(topology.REQUESTS, topology.pool_name(self.app.id), self.ack_wait_s)
+            limits = WatchLimits(settings.cancels_max, settings.cancel_look_s)
+            cancels = CancelWatch(bus, limits)
+            await stack.enter_async_context(cancels.following())
             runner = composition._runner(
-                composition.Ground(settings, self.app, bus, pool, databases, models)
+                composition.Ground(settings, self.app, bus, pool, databases, models, cancels)
             )
             _arm(runner, faults)
             working = asyncio.create_task(runner.run(stop))
@@ -169,6 +174,17 @@ class Runs:
         unique = msg_id or f"m{next(_numbers)}"
         message = Publication(subject, data, unique, headers=headers)
         return (await publish(self.bus, message)).seq
+
+    async def cancel(self, run_id: str, *, team: str = DESK, reason: str | None = None) -> None:
+        """Return once the order is on the bus."""
+        order = CancelRun(
+            tenant="default",
+            team_id=team,
+            run_id=run_id,
+            requested_at=time.time(),
+            reason=reason,
+        )
+        await order_cancel(self.bus, order, source="test")
 
     async def end(self, run_id: str, *, team: str = DESK, wait_s: float = 20) -> RunCompleted:
         async def ended() -> RunCompleted | None:

@@ -16,6 +16,7 @@ from teambus.contracts.journal import ModelAnswer, ToolResult
 from teambus.contracts.run import RunRequest
 from teambus.domain.replay import Past
 from teambus_team_runner.asked import Asked
+from teambus_team_runner.engine.cancellation import Cancellation
 from teambus_team_runner.hold import Handle, hold
 from teambus_team_runner.steps import JournaledSteps
 from tests.integration.bus_parts import here, journal_of, step
@@ -160,7 +161,7 @@ async def test_no_paid_step_is_made_for_a_run_that_was_lost(tmp_path: Path) -> N
 
     async with here(tmp_path) as place:
         journal = await journal_of(place.bus, "r")
-        steps = JournaledSteps(journal, Past(), fresh_s=0)
+        steps = JournaledSteps(journal, Past(), Cancellation("r"), fresh_s=0)
         await steps.model("leader/0", "d", ask_model)
         await steps.tool("leader/0/tool:a", "d", call_tool)
         await steps.settled()
@@ -186,7 +187,7 @@ async def test_a_step_waits_until_the_one_before_it_is_durable(
 
     async with here(tmp_path) as place:
         journal = await journal_of(place.bus, "r")
-        steps = JournaledSteps(journal, Past(), fresh_s=60)
+        steps = JournaledSteps(journal, Past(), Cancellation("r"), fresh_s=60)
 
         async def count() -> ToolResult:
             durable.append(len(await place.stored("TEAMBUS_JOURNAL", ">")))

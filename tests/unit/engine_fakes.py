@@ -16,6 +16,7 @@ from teambus.contracts.journal import (
     ToolReturned,
 )
 from teambus.contracts.output import FunctionCall, Metrics, TeamRunOutput, ToolCall
+from teambus_team_runner.engine.cancellation import Cancellation
 from teambus_team_runner.engine.ports import EngineLimits, Finished, RunStart
 from teambus_team_runner.engine.run import run_component
 from teambus_team_runner.models.port import BeforeTry, Heard, ModelError, ModelRequest
@@ -133,17 +134,21 @@ class FakeSteps:
         self.die_at: int | None = None
         self.raised: BaseException = Died()
         self.settled_after: list[int] = []
+        self.cancellation = Cancellation("run-1")
 
     async def pin(self, make: Callable[[], Awaitable[RunPinned]]) -> RunPinned:
         if "pinned" not in self.journal:
-            self._record("pinned", await make())
+            async with self.cancellation.while_wanted():
+                pinned = await make()
+            self._record("pinned", pinned)
         return self._recorded("pinned", RunPinned)
 
     async def model(
         self, path: str, digest: str, call: Callable[[BeforeTry], Awaitable[ModelAnswer]]
     ) -> ModelAnswered:
         if not self._has(path, digest):
-            answer = await call(self._before_try)
+            async with self.cancellation.while_wanted():
+                answer = await call(self._before_try)
             self._record(path, ModelAnswered(path=path, digest=digest, answer=answer, at=1000.5))
         return self._recorded(path, ModelAnswered)
 
@@ -151,7 +156,8 @@ class FakeSteps:
         self, path: str, digest: str, call: Callable[[], Awaitable[ToolResult]]
     ) -> ToolReturned:
         if not self._has(path, digest):
-            result = await call()
+            async with self.cancellation.while_wanted():
+                result = await call()
             self._record(path, ToolReturned(path=path, digest=digest, result=result, at=1000.5))
         return self._recorded(path, ToolReturned)
 

@@ -125,12 +125,18 @@ def test_a_members_error_is_not_the_runs() -> None:
 
 
 def test_a_cancelled_run_says_why_and_what_there_was() -> None:
-    data = last(completed(RunStatus.CANCELLED, content="Green"))
+    given = {"event": "TeamRunCancelled", "run_id": "r", "reason": "enough", "content": "Gre"}
+    data = last(completed(RunStatus.CANCELLED, content="Gre", events=[given]))
 
     assert data["event"] == "TeamRunCancelled"
-    assert (data["reason"], data["content"]) == ("Run r was cancelled", "Green")
-    given = {"event": "TeamRunCancelled", "run_id": "r", "reason": "enough"}
-    assert last(completed(RunStatus.CANCELLED, events=[given]))["reason"] == "enough"
+    assert (data["reason"], data["content"]) == ("enough", "Gre")
+
+
+def test_a_run_cancelled_before_anybody_spoke_says_why_and_has_no_content() -> None:
+    data = last(completed(RunStatus.CANCELLED, content="not wanted"))
+
+    assert data["reason"] == "not wanted"
+    assert "content" not in data
 
 
 def test_what_is_kept_ends_with_the_last_word_without_the_members_runs() -> None:

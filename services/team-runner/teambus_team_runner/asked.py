@@ -56,6 +56,10 @@ class Asked:
         return self.tenant, self.run_id
 
     @property
+    def run(self) -> tuple[Tenant, TeamId, RunId]:
+        return self.tenant, self.team_id, self.run_id
+
+    @property
     def claim(self) -> SessionClaim:
         return SessionClaim(run_id=self.run_id, team_id=self.team_id, request_seq=self.request_seq)
 

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from teambus.bus.bodies import Bodies
+from teambus.bus.cancels import CancelWatch
 from teambus.bus.connection import Bus
 from teambus.bus.errors import BusError
 from teambus.bus.events import Events
@@ -73,6 +74,7 @@ class Attempts:
     events: Events
     requests: Requests
     sessions: Sessions
+    cancels: CancelWatch
     line: Line
     endings: Endings
     execution: Execution
@@ -95,18 +97,21 @@ class Attempts:
             log.warning("the message lapsed before the run was taken")
             return Outcome.SETTLED
         if self._must_wait(found.session, handle.asked):
+            if handle.cancellation:
+                return await self._end_in_line(handle, found)
             return await self._wait_in_line(handle, found.session)
-        if self._is_suspect(found.past) and not alone:
+        if self._is_suspect(found.past) and not (alone or handle.cancellation):
             return Outcome.SUSPECT
         return await self._take(handle, found)
 
     async def _look(self, asked: Asked) -> Found:
         """One parallel round of reads from the streams' leaders."""
         subject = subjects.journal(asked.tenant, asked.run_id)
-        completed, tail, session = await asyncio.gather(
+        completed, tail, session, _ = await asyncio.gather(
             self.events.is_completed(asked.tenant, asked.team_id, asked.run_id),
             read_tail(self.bus, subject),
             self.sessions.read(asked.tenant, asked.session_id),
+            self.cancels.check(*asked.run),
         )
         read = await read_entries(
             self.bus, self.bodies, subject, tail, entries_max=self.limits.journal_entries_max
@@ -152,8 +157,23 @@ class Attempts:
 
     async def _take(self, handle: Handle, found: Found) -> Outcome:
         """Append the attempt and open the session together; the journal decides who has the run."""
-        asked = handle.asked
-        journal = Journal(
+        journal = self._journal(handle.asked, found)
+        return await hold(handle, journal, self._carry_out(handle, journal, found))
+
+    async def _end_in_line(self, handle: Handle, found: Found) -> Outcome:
+        """End a cancelled run beside its session, which is another's."""
+        journal = self._journal(handle.asked, found)
+        return await hold(handle, journal, self._carry_out_in_line(handle, journal, found))
+
+    async def _carry_out_in_line(self, handle: Handle, journal: Journal, found: Found) -> Outcome:
+        await journal.append(self._started(handle.asked))
+        fence = found.session.record.fence
+        ended = await self.execution.end_in_line(handle, journal, found.past, fence=fence)
+        await self.endings.carry_out(handle, ended)
+        return Outcome.SETTLED
+
+    def _journal(self, asked: Asked, found: Found) -> Journal:
+        return Journal(
             self.bus,
             self.bodies,
             subjects.journal(asked.tenant, asked.run_id),
@@ -161,7 +181,6 @@ class Attempts:
             tail=found.tail,
             patience_s=self.limits.journal_patience_s,
         )
-        return await hold(handle, journal, self._carry_out(handle, journal, found))
 
     async def _carry_out(self, handle: Handle, journal: Journal, found: Found) -> Outcome:
         opening = asyncio.create_task(self.line.open(handle.asked, found.session))

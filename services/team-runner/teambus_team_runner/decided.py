@@ -15,6 +15,7 @@ from teambus.contracts.output import RunStatus, TeamRunInput, TeamRunOutput
 from teambus.contracts.run import RunCompleted
 from teambus.domain.frames import kept_events
 from teambus_team_runner.asked import Asked
+from teambus_team_runner.engine.cancellation import EXECUTING, PENDING
 from teambus_team_runner.engine.ports import Finished
 
 log = structlog.get_logger(__name__)
@@ -35,7 +36,9 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """All that the end of a run is made of. `stored`: it goes into the database."""
+    """All that the end of a run is made of. `stored`: it goes into the database; `opened`: the run
+    had its session.
+    """
 
     asked: Asked
     component: Component
@@ -43,12 +46,14 @@ class Decision:
     told: Told
     fence: int
     stored: bool
+    opened: bool = True
 
     def ended(self) -> RunEnded:
         return RunEnded(
             completed=self._completed(),
             fence=self.fence,
             session_state=_kept(self.finished.output.session_state),
+            opened=msgspec.UNSET if self.opened else False,
         )
 
     def within(self, bytes_max: int) -> tuple[RunEnded, int]:
@@ -87,24 +92,35 @@ class Decision:
 
 def failed(asked: Asked, component: Component, code: str, detail: str) -> Finished:
     """The end of a run in which nobody spoke."""
+    return Finished(_silent(asked, component, RunStatus.ERROR, detail), code)
+
+
+def cancelled(asked: Asked, component: Component, reason: str, *, began: bool) -> Finished:
+    """The end of a cancelled run that has nothing to show, whether it `began` or not."""
+    output = _silent(asked, component, RunStatus.CANCELLED, reason)
+    output.cancellation_stage = EXECUTING if began else PENDING
+    return Finished(output)
+
+
+def _silent(asked: Asked, component: Component, status: RunStatus, content: str) -> TeamRunOutput:
     output = TeamRunOutput(
         run_id=asked.run_id,
         team_id=asked.team_id,
         session_id=asked.session_id,
-        status=RunStatus.ERROR,
+        status=status,
         created_at=int(time.time()),
         content_type="str",
         member_responses=[],
         user_id=asked.request.user_id,
         input=TeamRunInput(input_content=asked.request.input),
-        content=detail,
+        content=content,
         metadata=asked.request.metadata,
     )
     if isinstance(component, Agent):
         output.agent_id, output.agent_name = component.id, component.name
     else:
         output.team_name = component.name
-    return Finished(output, code)
+    return output
 
 
 def _too_large(size: int, bytes_max: int) -> str:

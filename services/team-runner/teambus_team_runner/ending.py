@@ -22,6 +22,7 @@ from teambus_team_runner.line import Line
 from teambus_team_runner.sessions import (
     RunInAnotherSession,
     RunWrite,
+    SessionNotFound,
     StoreFenced,
     StoreUnavailable,
     StoreUnfit,
@@ -66,6 +67,8 @@ class Endings:
                 await handle.give_back(delay_s=self.limits.store_retry_s)
                 return
             completed = await self._give_up_storing(completed, error)
+        except SessionNotFound:
+            completed = msgspec.structs.replace(completed, stored=False)
         except (StoreFenced, RunInAnotherSession) as error:
             if await self._is_completed(completed):
                 # Another runner carried this end out long ago, and the session went on.
@@ -115,11 +118,14 @@ def _write(ended: RunEnded) -> RunWrite:
         output=completed.output,
         completed_at=completed.completed_at,
         session_state=ended.session_state,
+        opened=ended.opened is not False,
     )
 
 
 def _not_stored(completed: RunCompleted, reason: str) -> RunCompleted:
     """The same run as clients may see it: never COMPLETED when it is not stored."""
+    if completed.output.status is RunStatus.CANCELLED:
+        return msgspec.structs.replace(completed, stored=False)
     output = msgspec.structs.replace(
         completed.output,
         status=RunStatus.ERROR,

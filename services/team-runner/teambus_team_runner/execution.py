@@ -15,10 +15,11 @@ from teambus.bus.frame_log import FrameLog
 from teambus.bus.journal import Journal
 from teambus.contracts.ids import TeamId
 from teambus.contracts.journal import RunEnded
+from teambus.contracts.output import RunStatus
 from teambus.domain.replay import Past
 from teambus_team_runner.asked import Asked
 from teambus_team_runner.databases import Databases
-from teambus_team_runner.decided import Decision, Told, failed
+from teambus_team_runner.decided import Decision, Told, cancelled, failed
 from teambus_team_runner.ending import (
     ATTEMPTS_USED_UP,
     JOURNAL_UNREADABLE,
@@ -103,6 +104,8 @@ class Execution:
         asked = handle.asked
         async with self._frames(asked, journal, past) as frames:
             finished, stored = await self._finish(handle, journal, past, loading, frames)
+            if handle.cancellation and finished.output.status is not RunStatus.CANCELLED:
+                finished = self._cancelled(handle, past)
             # Before the end is decided: whoever carries it out cannot say what came before it.
             told = Told(await frames.finish(), frames.events)
         assert handle.opened is not None, asked
@@ -130,6 +133,26 @@ class Execution:
         )
         return PublishedFrames(self.frame_log, origin, self.frame_limits)
 
+    async def end_in_line(
+        self, handle: Handle, journal: Journal, past: Past, *, fence: int
+    ) -> RunEnded:
+        """The end of a run cancelled while another had its session, at the opening `fence`."""
+        asked = handle.asked
+        async with self._frames(asked, journal, past) as frames:
+            told = Told(await frames.finish(), frames.events)
+        decision = Decision(
+            asked,
+            self.components[asked.team_id],
+            self._cancelled(handle, past),
+            told,
+            fence=fence,
+            stored=True,
+            opened=False,
+        )
+        ended = decision.ended()
+        await journal.append(ended)
+        return ended
+
     async def _finish(
         self,
         handle: Handle,
@@ -153,7 +176,9 @@ class Execution:
             return self._failed(asked, "session_not_found", "Session not found"), False
         except (StoreUnavailable, StoreUnfit) as error:
             return self._without_database(asked, past, error), False
-        steps = JournaledSteps(journal, past, fresh_s=self.limits.fresh_s)
+        if handle.cancellation and not past.paid:
+            return self._cancelled(handle, past), True
+        steps = JournaledSteps(journal, past, handle.cancellation, fresh_s=self.limits.fresh_s)
         return await self._run(asked, session, steps, frames), True
 
     async def load(self, asked: Asked) -> LoadedSession:
@@ -198,6 +223,10 @@ class Execution:
                 raise
             detail = f"the run took longer than {self.limits.run_timeout_s:g} s"
             return self._failed(asked, "run_timeout", detail)
+
+    def _cancelled(self, handle: Handle, past: Past) -> Finished:
+        component = self.components[handle.asked.team_id]
+        return cancelled(handle.asked, component, handle.cancellation.reason, began=past.paid)
 
     def _failed(self, asked: Asked, code: str, detail: str) -> Finished:
         return failed(asked, self.components[asked.team_id], code, detail)

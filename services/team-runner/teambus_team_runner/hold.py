@@ -13,6 +13,7 @@ from teambus.bus.journal import Fenced, Journal
 from teambus.bus.pull import Delivery
 from teambus.bus.sessions import Seen
 from teambus_team_runner.asked import Asked
+from teambus_team_runner.engine.cancellation import Cancellation
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,7 @@ class Handle:
         self.asked = asked
         self.ack_wait_s = ack_wait_s
         self.opened: Seen | None = None
+        self.cancellation = Cancellation(asked.run_id)
         self._delivery = delivery
         self._touched_at = delivery.arrived_at
         self._dropped = False

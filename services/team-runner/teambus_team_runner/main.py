@@ -14,6 +14,7 @@ from teambus.app.teambus import TeamBus
 from teambus.app.teams import walk
 from teambus.bus import topology
 from teambus.bus.bodies import Bodies
+from teambus.bus.cancels import CancelWatch, WatchLimits
 from teambus.bus.connection import Bus, BusSettings, connect
 from teambus.bus.events import Events
 from teambus.bus.frame_log import FrameLog
@@ -77,7 +78,9 @@ async def run(settings: Settings, app: TeamBus) -> int:
         )
         databases = await _databases(stack, settings, app)
         models = await stack.enter_async_context(Models(_model_limits(settings)))
-        runner = _runner(Ground(settings, app, bus, pool, databases, models))
+        cancels = CancelWatch(bus, WatchLimits(settings.cancels_max, settings.cancel_look_s))
+        await stack.enter_async_context(cancels.following())
+        runner = _runner(Ground(settings, app, bus, pool, databases, models, cancels))
         answers = Answers(bus, Bodies(bus), databases, at_once_max=settings.answers_max)
         await stack.enter_async_context(answers.given(_databases_of(app)))
         readiness.checks = {
@@ -104,6 +107,7 @@ class Ground:
     pool: Consumer
     databases: Databases
     models: Models
+    cancels: CancelWatch
 
 
 def _runner(ground: Ground) -> Runner:
@@ -126,6 +130,7 @@ def _runner(ground: Ground) -> Runner:
         events=events,
         requests=requests,
         sessions=sessions,
+        cancels=ground.cancels,
         line=line,
         endings=Endings(events, line, ground.databases, _ending_limits(settings)),
         execution=_execution(ground, line),

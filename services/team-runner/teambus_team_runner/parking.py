@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -10,6 +11,7 @@ from teambus.bus.errors import BusError
 from teambus.bus.sessions import Sessions
 from teambus.bus.signals import Signals
 from teambus.contracts.session import SessionRecord
+from teambus_team_runner.engine.cancellation import RunCancelled
 from teambus_team_runner.hold import Handle
 from teambus_team_runner.line import Line
 
@@ -25,7 +27,7 @@ class ParkingLimits:
 
 
 class Parking:
-    """Waits for the turn of each parked run, then hands it to `resume`."""
+    """Waits for the turn of each parked run, or its cancellation, then hands it to `resume`."""
 
     def __init__(
         self,
@@ -70,8 +72,9 @@ class Parking:
 
     async def _stay(self, handle: Handle, forget: Callable[[Handle], None]) -> None:
         try:
-            with handle.kept():
-                await self._wait_for_turn(handle)
+            with handle.kept(), suppress(RunCancelled):
+                async with handle.cancellation.while_wanted():
+                    await self._wait_for_turn(handle)
             if not handle.lapsed:
                 await self._resume(handle)
                 return

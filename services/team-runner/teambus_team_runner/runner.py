@@ -38,6 +38,7 @@ class Runner:
         self._hands = hands
         self._attempts = attempts
         self._agents = attempts.execution.agents
+        self._cancels = attempts.cancels
         self._events = events
         self._bodies = bodies
         self._ack_wait_s = ack_wait_s
@@ -59,9 +60,11 @@ class Runner:
 
     async def resume(self, handle: Handle) -> None:
         """Take a run out of parking, once a hand is free."""
+        cancelled = handle.cancellation.requested
         with handle.kept():
-            claimed = await self._hands.claim(self._stop)
-        if claimed:
+            claimed = await self._hands.claim(self._stop, cancelled)
+        if claimed or cancelled.is_set():
+            # A cancelled run waits for no hand: it only ends.
             self._hands.take(self._hold(handle))
         else:
             await handle.give_back()
@@ -109,6 +112,7 @@ class Runner:
             return
         handle = Handle(delivery, asked, ack_wait_s=self._ack_wait_s)
         self._in_hand[asked.key] = handle
+        self._cancels.listen(*asked.run, handle.cancellation.request)
         await self._hold(handle)
 
     async def _again(self, known: Handle, asked: Asked, delivery: Delivery) -> None:
@@ -157,3 +161,4 @@ class Runner:
     def _forget(self, handle: Handle) -> None:
         if self._in_hand.get(handle.asked.key) is handle:
             del self._in_hand[handle.asked.key]
+            self._cancels.ignore(*handle.asked.run)

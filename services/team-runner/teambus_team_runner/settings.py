@@ -28,6 +28,8 @@ class Settings:
     answers_max: int = 64
     session_look_s: float = 2
     orphan_after_s: float = 60
+    cancels_max: int = 20_000
+    cancel_look_s: float = 2
     store_retry_s: float = 5
     store_give_up_s: float = 300
     store_busy_timeout_s: float = 5

@@ -14,6 +14,7 @@ from teambus.contracts.journal import (
     ToolReturned,
 )
 from teambus.domain.replay import Past
+from teambus_team_runner.engine.cancellation import Cancellation
 
 log = structlog.get_logger(__name__)
 
@@ -28,16 +29,20 @@ class JournaledSteps:
     until something is paid, a later attempt may as well begin anew.
     """
 
-    def __init__(self, journal: Journal, past: Past, *, fresh_s: float) -> None:
+    def __init__(
+        self, journal: Journal, past: Past, cancellation: Cancellation, *, fresh_s: float
+    ) -> None:
         self._journal = journal
         self._past = past
+        self.cancellation = cancellation
         self._fresh_s = fresh_s
         self._unwritten: RunPinned | None = None
 
     async def pin(self, make: Callable[[], Awaitable[RunPinned]]) -> RunPinned:
         if self._past.pinned is not None:
             return self._past.pinned
-        self._unwritten = await make()
+        async with self.cancellation.while_wanted():
+            self._unwritten = await make()
         return self._unwritten
 
     async def model(
@@ -49,7 +54,8 @@ class JournaledSteps:
         if recorded is not None:
             log.warning("the recorded step no longer matches; a fresh branch", path=path)
         await self._journal.settled()
-        answer = await call(self.prove)
+        async with self.cancellation.while_wanted():
+            answer = await call(self.prove)
         made = ModelAnswered(path=path, digest=digest, answer=answer, at=time.time())
         self._note(made)
         return made
@@ -61,8 +67,9 @@ class JournaledSteps:
         if recorded is not None and recorded.digest == digest:
             return recorded
         await self._journal.settled()
-        await self.prove()
-        result = await call()
+        async with self.cancellation.while_wanted():
+            await self.prove()
+            result = await call()
         made = ToolReturned(path=path, digest=digest, result=result, at=time.time())
         self._note(made)
         return made

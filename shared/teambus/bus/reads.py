@@ -41,7 +41,20 @@ class _Answer(msgspec.Struct, frozen=True):
     error: ApiError | None = None
 
 
+class Bounds(msgspec.Struct, frozen=True):
+    """The sequences of a stream's oldest message and of the newest it ever had."""
+
+    first_seq: int
+    last_seq: int
+
+
+class _Info(msgspec.Struct, frozen=True):
+    state: Bounds | None = None
+    error: ApiError | None = None
+
+
 _answer = msgspec.json.Decoder(_Answer)
+_info = msgspec.json.Decoder(_Info)
 
 
 async def last(
@@ -57,12 +70,12 @@ async def at(bus: Bus, stream: str, seq: int) -> Stored | None:
 
 
 async def history(
-    bus: Bus, stream: str, subject: str, *, until: int, messages_max: int
+    bus: Bus, stream: str, subject: str, *, until: int, messages_max: int, start: int = 1
 ) -> AsyncIterator[Stored]:
-    """The first `messages_max` messages of a subject up to the sequence `until`, oldest first, from
-    the leader.
+    """The first `messages_max` messages of a subject from the sequence `start` up to `until`,
+    oldest first, from the leader.
     """
-    seq = 1
+    seq = start
     for _ in range(messages_max):
         found = await _leader_read(bus, stream, {"seq": seq, "next_by_subj": subject})
         if found is None or found.seq > until:
@@ -71,6 +84,16 @@ async def history(
         if found.seq == until:
             return
         seq = found.seq + 1
+
+
+async def bounds(bus: Bus, stream: str) -> Bounds:
+    """From where to where a stream reaches, as its leader knows it."""
+    reply = await call(bus, f"$JS.API.STREAM.INFO.{stream}", b"")
+    answer = _info.decode(reply.data)
+    if answer.error is not None:
+        raise BusRefused(f"{stream}: {answer.error.description}", answer.error.err_code)
+    assert answer.state is not None, reply.data
+    return answer.state
 
 
 async def last_nearby(bus: Bus, stream: str, subject: str) -> Stored | None:

@@ -112,9 +112,10 @@ def _record_streams(settings: TopologySettings) -> list[dict[str, Any]]:
         _stream(
             settings,
             CONTROL,
-            f"{ROOT}.control.*.*",
+            f"{ROOT}.control.*.*.*",
             max_msgs_per_subject=1,
             max_age=_ns(settings.retention_s),
+            republish={"src": f"{ROOT}.control.>", "dest": f"{ROOT}.ordered.>"},
             **small,
         ),
         _stream(

@@ -84,11 +84,16 @@ class ToolReturned(
 
 
 class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="record"):
-    """The end is decided. Row, completed event, session and ack are projections of it."""
+    """The end is decided. Row, completed event, session and ack are projections of it.
+
+    `fence` is of the run's own opening of its session. When `opened` is false, which is written
+    only then, it is of the opening it waited behind: it says the order of runs, and fences nothing.
+    """
 
     completed: RunCompleted
     fence: int
     session_state: dict[str, Any] | None = None
+    opened: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 Record: TypeAlias = (

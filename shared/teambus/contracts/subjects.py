@@ -37,8 +37,14 @@ def live_frames(tenant: Tenant, run_id: RunId) -> str:
     return f"{ROOT}.live.{tenant}.{token(run_id)}.frame.batch"
 
 
-def control(tenant: Tenant, run_id: RunId) -> str:
-    return f"{ROOT}.control.{tenant}.{token(run_id)}"
+def control(tenant: Tenant, team_id: TeamId, run_id: RunId) -> str:
+    """With the team, so that an order to another team's run of this id replaces none to this."""
+    return f"{ROOT}.control.{tenant}.{team_id}.{token(run_id)}"
+
+
+def cancel_signals() -> str:
+    """Where each committed order to cancel a run is repeated, for every runner."""
+    return f"{ROOT}.ordered.>"
 
 
 def session_token(session_id: SessionId) -> str:

@@ -83,9 +83,10 @@ def _error(completed: RunCompleted) -> dict[str, Any]:
 
 
 def _cancelled(completed: RunCompleted) -> dict[str, Any]:
-    output = completed.output
-    reason = _said(completed).get("reason") or f"Run {output.run_id} was cancelled"
-    return {"reason": reason, "content": output.content}
+    """Where nobody spoke, all that the run has for content is the reason."""
+    said = _said(completed)
+    reason = said.get("reason") or completed.output.content
+    return {"reason": reason, "content": said.get("content")}
 
 
 _FIELDS = {

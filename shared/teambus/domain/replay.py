@@ -33,6 +33,11 @@ class Past:
     stuck_since: float | None = None
     unreadable: str | None = None
 
+    @property
+    def paid(self) -> bool:
+        """Whether any step was ever done."""
+        return bool(self.answers or self.results)
+
     def note(self, record: Record) -> None:
         match record:
             case AttemptStarted():

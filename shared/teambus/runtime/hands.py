@@ -44,20 +44,20 @@ class Hands:
             await self._change(stop)
         return 0 if stop.is_set() else self.spare
 
-    async def claim(self, stop: asyncio.Event) -> bool:
-        """Wait for a hand, before whoever waits for `free`; False once `stop` is set.
+    async def claim(self, *stops: asyncio.Event) -> bool:
+        """Wait for a hand, before whoever waits for `free`; False once one of `stops` is set.
 
         It is the claimer's if `take` follows with no `await` in between.
         """
         place = object()
         self._claims.append(place)
         try:
-            while not self._may_claim(place) and not stop.is_set():
-                await self._change(stop)
+            while not self._may_claim(place) and not _any(stops):
+                await self._change(*stops)
         finally:
             self._claims.remove(place)
             self._tell_change()
-        return not stop.is_set()
+        return not _any(stops)
 
     @asynccontextmanager
     async def alone(self, *, wait_s: float) -> AsyncIterator[None]:
@@ -93,16 +93,17 @@ class Hands:
         except TimeoutError:
             log.warning("other work is still in hand", busy=self.busy, waited_s=wait_s)
 
-    async def _change(self, stop: asyncio.Event) -> None:
-        """Return when what is in hand has changed, or `stop` is set."""
+    async def _change(self, *stops: asyncio.Event) -> None:
+        """Return when what is in hand has changed, or one of `stops` is set."""
         changed = asyncio.get_running_loop().create_future()
-        stopping = asyncio.ensure_future(stop.wait())
+        stopping = [asyncio.ensure_future(stop.wait()) for stop in stops]
         self._waiting.add(changed)
         try:
-            await asyncio.wait({changed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({changed, *stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._waiting.discard(changed)
-            stopping.cancel()
+            for each in stopping:
+                each.cancel()
 
     def _tell_change(self) -> None:
         for waiting in self._waiting:
@@ -126,3 +127,7 @@ class Hands:
         for task in overdue:
             task.cancel()
         await asyncio.gather(*overdue, return_exceptions=True)
+
+
+def _any(events: tuple[asyncio.Event, ...]) -> bool:
+    return any(event.is_set() for event in events)

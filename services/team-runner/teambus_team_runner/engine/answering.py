@@ -6,6 +6,7 @@ from typing import Any
 from teambus.app.teams import Team
 from teambus.contracts.output import ChatMessage, RunOutput, RunStatus, TeamRunOutput
 from teambus_team_runner.engine.calls import RunMember
+from teambus_team_runner.engine.cancellation import EXECUTING, Cut
 from teambus_team_runner.engine.conversation import Conversation
 from teambus_team_runner.engine.failure import Failure
 from teambus_team_runner.engine.hooks import Hooks
@@ -45,8 +46,10 @@ class Answering:
         named = {"model": model.id, "model_provider": model.provider} if model else {}
         self.voice.says("RunStarted", **named)
         self.held.transcript.open(self._prompt(), list(history), asked)
-        answer = await self.held.hold()
-        fill(output, self.party, self.held)
+        try:
+            answer = await self.held.hold()
+        finally:
+            fill(output, self.party, self.held)
         if isinstance(answer, Failure):
             return answer
         self.voice.says("RunContentCompleted")
@@ -60,14 +63,24 @@ class Answering:
         if output.messages is not None:
             output.messages = self.held.transcript.own
 
-    def close(self, output: RunOutput | TeamRunOutput, failure: Failure | None) -> dict[str, Any]:
+    def close(
+        self, output: RunOutput | TeamRunOutput, failure: Failure | Cut | None
+    ) -> dict[str, Any]:
         """Give the output its last form; the party's last word on it."""
         keep_state(output, self._given, self.state)
         if failure is None:
             output.status = RunStatus.COMPLETED
             return self.voice.ends("RunCompleted", **self._last_words(output))
+        if isinstance(failure, Cut):
+            return self._close_cut(output, failure.reason)
         output.status, output.content = RunStatus.ERROR, failure.text
         return self.voice.ends_in_error(failure)
+
+    def _close_cut(self, output: RunOutput | TeamRunOutput, reason: str) -> dict[str, Any]:
+        so_far = output.content or self.held.so_far or None
+        output.status, output.cancellation_stage = RunStatus.CANCELLED, EXECUTING
+        output.content = so_far or reason
+        return self.voice.ends("RunCancelled", reason=reason, content=so_far)
 
     def _last_words(self, output: RunOutput | TeamRunOutput) -> dict[str, Any]:
         is_team = isinstance(self.party.who, Team)

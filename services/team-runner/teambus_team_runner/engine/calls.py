@@ -11,7 +11,7 @@ from teambus.app.checks import DELEGATION_TOOL
 from teambus.app.teams import Team
 from teambus.contracts.catalogue import ToolDescription
 from teambus.contracts.ids import digest
-from teambus.contracts.output import Metrics, RunOutput, ToolCall, ToolExecution
+from teambus.contracts.output import Metrics, RunOutput, RunStatus, ToolCall, ToolExecution
 from teambus_team_runner.engine.party import Party, Surroundings
 from teambus_team_runner.engine.prompt import roster
 from teambus_team_runner.engine.state import State, working_copy
@@ -52,7 +52,10 @@ RunMember: TypeAlias = Callable[[Party, Surroundings, str, State], Awaitable[Mem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallResult:
-    """What the model is told of one call. A call that was not carried out has no execution."""
+    """What the model is told of one call. A call that was not carried out has no execution.
+
+    Of one that is `cut` the model is told nothing: the run was cancelled.
+    """
 
     call: ToolCall
     arguments: dict[str, Any]
@@ -62,6 +65,7 @@ class CallResult:
     execution: ToolExecution | None = None
     state: State | None = None
     response: RunOutput | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +152,7 @@ class Calls:
             execution=execution,
             state=result.state,
             response=result.output,
+            cut=result.output.status is RunStatus.CANCELLED,
         )
 
     def _member(self, id_: str) -> Agent | Team | None:
@@ -157,6 +162,11 @@ class Calls:
         found = [each for each in members if each.id == id_]
         found += [each for each in members if each.name.lower() == id_.lower()]
         return found[0] if found else None
+
+
+def cut(turn: Turn, call: ToolCall) -> CallResult:
+    """A call that the run's cancellation left without a result."""
+    return CallResult(call=call, arguments={}, content="", error=True, ended_at=turn.at, cut=True)
 
 
 def told(turn: Turn, call: ToolCall, content: str) -> CallResult:

@@ -12,9 +12,11 @@ from teambus_team_runner.engine.calls import (
     Calls,
     RunMember,
     Turn,
+    cut,
     execution_of,
     told,
 )
+from teambus_team_runner.engine.cancellation import RunCancelled
 from teambus_team_runner.engine.failure import (
     MODEL_MISSING,
     TURNS_EXCEEDED,
@@ -39,7 +41,9 @@ from teambus_team_runner.models.port import (
 
 
 class Conversation:
-    """Holds one party's conversation. What it has come to so far is kept when it fails."""
+    """Holds one party's conversation. What it has come to so far is kept when it fails, and of an
+    answer that was cut what was heard.
+    """
 
     def __init__(
         self, party: Party, surroundings: Surroundings, state: State, run_member: RunMember
@@ -49,6 +53,7 @@ class Conversation:
         self.answers: list[ModelAnswered] = []
         self.executions: list[ToolExecution] = []
         self.responses: list[RunOutput] = []
+        self.so_far = ""
         self._party = party
         self._surroundings = surroundings
         self._voice = Voice(party, surroundings)
@@ -89,7 +94,11 @@ class Conversation:
         await self._surroundings.frames.room()
         self._voice.says_asked(model.id, model.provider)
         path, key = self._party.step(number), request_digest(model, request)
-        answered = await self._surroundings.steps.model(path, key, call)
+        try:
+            answered = await self._surroundings.steps.model(path, key, call)
+        except RunCancelled:
+            self.so_far = hearing.so_far
+            raise
         if failure_in(answered.answer) is None:
             self._voice.says_content(hearing.rest_of(answered.answer.content))
             metrics = answered.answer.metrics or Metrics()
@@ -127,6 +136,8 @@ class Conversation:
         for result in results:
             self._take(result)
         self.state = merged(self.state, [(each.ended_at, each.state) for each in results])
+        if any(result.cut for result in results):
+            raise RunCancelled(self._surroundings.steps.cancellation.reason)
 
     def _counted(self, calls: list[ToolCall]) -> list[tuple[int, ToolCall]]:
         first = self._calls_made + 1
@@ -147,9 +158,17 @@ class Conversation:
             limit = self._party.who.tool_call_limit
             text = f"Not called: only {limit} tool calls are allowed. Answer with what you have."
             return replace(told(turn, call, text), execution=None)
-        return await self._calls.carry_out(turn, call)
+        try:
+            return await self._calls.carry_out(turn, call)
+        except RunCancelled:
+            # The calls beside it keep what they have come to.
+            return cut(turn, call)
 
     def _take(self, result: CallResult) -> None:
+        if result.response is not None:
+            self.responses.append(result.response)
+        if result.cut:
+            return
         execution = result.execution
         metrics: Any = execution and execution.metrics
         self.transcript.told(
@@ -165,5 +184,3 @@ class Conversation:
             self._voice.says_tool_done(execution)
             if result.error:
                 self._voice.says("ToolCallError", tool=execution, error=result.content)
-        if result.response is not None:
-            self.responses.append(result.response)

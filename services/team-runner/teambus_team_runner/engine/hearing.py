@@ -10,7 +10,12 @@ class Hearing:
     def __init__(self, voice: Voice, model: Model) -> None:
         self._voice = voice
         self._model = model
-        self._begun = False
+        self._pieces: list[str] = []
+
+    @property
+    def so_far(self) -> str:
+        """What was heard of an answer that has not come to its end."""
+        return "".join(self._pieces)
 
     @property
     def heard(self) -> Heard | None:
@@ -22,16 +27,16 @@ class Hearing:
 
         async def announced() -> None:
             await before_try()
-            if self._begun:
-                self._begun = False
+            if self._pieces:
+                self._pieces.clear()
                 self._voice.says_asked(self._model.id, self._model.provider)
 
         return announced
 
     def rest_of(self, content: str | None) -> str:
         """What of an answer is still to be said. An answer from the journal is said in one."""
-        return "" if self._begun else content or ""
+        return "" if self._pieces else content or ""
 
     def _piece(self, text: str) -> None:
-        self._begun = True
+        self._pieces.append(text)
         self._voice.says_content(text)

@@ -8,6 +8,7 @@ from teambus.contracts.journal import ToolResult
 from teambus.contracts.output import RunOutput, TeamRunInput
 from teambus_team_runner.engine.answering import Answering
 from teambus_team_runner.engine.calls import NO_RESPONSE, MemberResult
+from teambus_team_runner.engine.cancellation import Cut, RunCancelled
 from teambus_team_runner.engine.failure import Failure, refusal
 from teambus_team_runner.engine.output import ended_at, member_output, started_at
 from teambus_team_runner.engine.party import Party, Surroundings
@@ -33,7 +34,7 @@ async def run_member(
 
 async def _attempt(
     answering: Answering, hooks: "_JournaledHooks", output: RunOutput
-) -> Failure | None:
+) -> Failure | Cut | None:
     try:
         asked = await hooks.before(output)
         failure = await answering.speak(output, asked, history=())
@@ -42,6 +43,8 @@ async def _attempt(
     except CheckError as error:
         answering.withdraw(output)
         return refusal(error)
+    except RunCancelled as cancelled:
+        return Cut(str(cancelled))
     return failure
 
 

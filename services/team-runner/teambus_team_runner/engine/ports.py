@@ -12,6 +12,7 @@ from teambus.contracts.journal import (
     ToolReturned,
 )
 from teambus.contracts.output import ChatMessage, TeamRunOutput
+from teambus_team_runner.engine.cancellation import Cancellation
 from teambus_team_runner.models.port import BeforeTry
 
 
@@ -20,6 +21,10 @@ class Steps(Protocol):
 
     Whatever a step's `call` raises passes through and is not recorded. Any method may raise when
     another runner holds the run; the engine lets that pass and stops everything it was doing.
+
+    Once the run is cancelled, steps that are not recorded raise `RunCancelled` in place of being
+    done, and so do those under way: all that the engine has by then it keeps. `cancellation` is
+    for what is no step.
     """
 
     async def pin(self, make: Callable[[], Awaitable[RunPinned]]) -> RunPinned: ...
@@ -34,6 +39,9 @@ class Steps(Protocol):
 
     async def settled(self) -> None:
         """Return once all that was recorded so far is durable."""
+
+    @property
+    def cancellation(self) -> Cancellation: ...
 
 
 class Frames(Protocol):

@@ -8,6 +8,7 @@ from teambus.contracts.journal import RunPinned
 from teambus.contracts.output import RunOutput, RunStatus, TeamRunInput, TeamRunOutput
 from teambus.domain.agent_runs import carried_form
 from teambus_team_runner.engine.answering import Answering
+from teambus_team_runner.engine.cancellation import Cut, RunCancelled
 from teambus_team_runner.engine.failure import Failure, refusal
 from teambus_team_runner.engine.hooks import Hooks
 from teambus_team_runner.engine.member import run_member
@@ -27,10 +28,11 @@ async def run_component(
     frames: Frames,
     limits: EngineLimits,
 ) -> Finished:
-    """Run a team, or an agent by itself, to its end, COMPLETED or ERROR.
+    """Run a team, or an agent by itself, to its end, COMPLETED, ERROR or CANCELLED.
 
     Run again with the steps of an earlier attempt, it decides the same and does only what is
-    missing. Cancellation and what `steps` raises stop all of it at once and pass through.
+    missing. A cancelled task and what `steps` raises stop all of it at once and pass through,
+    except that the run itself was cancelled: then it ends with what it has come to.
     """
     surroundings = Surroundings(
         start=start,
@@ -62,6 +64,8 @@ class _Run:
             pinned = await self._surroundings.steps.pin(self._pin)
         except CheckError as error:
             return self._refused(refusal(error))
+        except RunCancelled as cancelled:
+            return self._refused(Cut(str(cancelled)))
         party = replace(self._party, created_at=pinned.created_at)
         state = pinned.session_state or {}
         answering = Answering(party, self._surroundings, state, run_member)
@@ -86,20 +90,25 @@ class _Run:
 
     async def _attempt(
         self, answering: Answering, output: RunOutput | TeamRunOutput
-    ) -> Failure | None:
+    ) -> Failure | Cut | None:
         assert output.input is not None
         asked = output.input.input_content
         try:
             failure = await answering.speak(output, asked, self._start.history)
             if failure is None and answering.hooks.has_post:
                 await self._surroundings.steps.settled()
-                answering.state = await answering.hooks.after(output, answering.state)
+            # An answer that came beside the cancellation is kept, but the run is cancelled.
+            async with self._surroundings.steps.cancellation.while_wanted():
+                if failure is None and answering.hooks.has_post:
+                    answering.state = await answering.hooks.after(output, answering.state)
         except CheckError as error:
             answering.withdraw(output)
             return refusal(error)
+        except RunCancelled as cancelled:
+            return Cut(str(cancelled))
         return failure
 
-    def _refused(self, failure: Failure) -> Finished:
+    def _refused(self, failure: Failure | Cut) -> Finished:
         asked = TeamRunInput(input_content=self._start.input)
         output = _opened(self._party, self._surroundings, asked)
         state = self._start.session_state
@@ -116,12 +125,12 @@ def _opened(
 
 
 def _finished(
-    answering: Answering, output: RunOutput | TeamRunOutput, failure: Failure | None
+    answering: Answering, output: RunOutput | TeamRunOutput, failure: Failure | Cut | None
 ) -> Finished:
     said = answering.close(output, failure)
     if failure is not None:
-        assert output.status is RunStatus.ERROR
+        assert output.status in (RunStatus.ERROR, RunStatus.CANCELLED)
         output.events = [said]
     if isinstance(output, RunOutput):
         output = carried_form(output, answering.party.who.id)
-    return Finished(output, failure.code if failure else None)
+    return Finished(output, failure.code if isinstance(failure, Failure) else None)

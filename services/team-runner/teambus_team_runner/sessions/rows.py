@@ -22,6 +22,8 @@ class RunWrite:
 
     `fence` is the token of the opening of the session the run was made under. State or metadata
     of None leave what is stored; they are stored as given, so without what was only injected.
+    A run that never `opened` its session leaves nothing there but itself; its `fence` only says
+    after which runs it comes.
     """
 
     tenant: Tenant
@@ -30,13 +32,16 @@ class RunWrite:
     completed_at: float
     session_state: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
+    opened: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """What one `RunWrite` becomes. Equal only to itself."""
+    """What one `RunWrite` becomes; `session` is None when that is not its to write. Equal only to
+    itself.
+    """
 
-    session: dict[str, Any]
+    session: dict[str, Any] | None
     run: dict[str, Any]
     session_key: Key
     run_key: Key
@@ -105,7 +110,13 @@ def rows_of(write: RunWrite) -> Rows:
         "output_bytes": len(text),
         "output": text.decode(),
     }
-    return Rows(session, run, (write.tenant, output.session_id), (write.tenant, output.run_id))
+    opened = session if write.opened else None
+    return Rows(opened, run, (write.tenant, output.session_id), (write.tenant, output.run_id))
+
+
+def is_anothers(owner: str | None, user_id: str | None) -> bool:
+    """Whether a session is closed to a user; those unknown are let in."""
+    return None not in (owner, user_id) and owner != user_id
 
 
 def output_of(text: str) -> TeamRunOutput:

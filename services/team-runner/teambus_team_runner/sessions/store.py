@@ -16,6 +16,7 @@ from teambus_team_runner.sessions.errors import SessionNotFound
 from teambus_team_runner.sessions.rows import (
     LoadedSession,
     RunWrite,
+    is_anothers,
     loaded_session,
     output_of,
     rows_of,
@@ -56,15 +57,16 @@ class SessionStore:
             "runs_max": history_runs,
         }
         rows = await self._rows(self._tables.session_with_history, values)
-        if rows and None not in (user_id, rows[0].user_id) and user_id != rows[0].user_id:
+        if rows and is_anothers(rows[0].user_id, user_id):
             raise SessionNotFound(session_id)
         return loaded_session(session_id, rows)
 
     async def save(self, write: RunWrite) -> None:
         """Keep a finished run and its session's state in one transaction; again changes nothing.
 
-        Raises `StoreFenced` when a newer opening of the session has written, and
-        `RunInAnotherSession`.
+        Raises `StoreFenced` when a newer opening of the session has written,
+        `RunInAnotherSession`, and `SessionNotFound` when the run never opened its session and that
+        is another user's.
         """
         await self._writer.save(rows_of(write))
 

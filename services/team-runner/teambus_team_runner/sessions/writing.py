@@ -7,8 +7,13 @@ from functools import partial
 import structlog
 
 from teambus_team_runner.sessions.database import Connection, Database
-from teambus_team_runner.sessions.errors import RunInAnotherSession, StoreFenced, StoreUnavailable
-from teambus_team_runner.sessions.rows import Key, Rows
+from teambus_team_runner.sessions.errors import (
+    RunInAnotherSession,
+    SessionNotFound,
+    StoreFenced,
+    StoreUnavailable,
+)
+from teambus_team_runner.sessions.rows import Key, Rows, is_anothers
 from teambus_team_runner.sessions.settings import StoreSettings
 from teambus_team_runner.sessions.tables import Tables
 
@@ -107,20 +112,42 @@ def _put_all(
 
 
 def _put(connection: Connection, tables: Tables, batch: list[Rows]) -> dict[Rows, Exception]:
-    sessions = connection.put(tables.put_session, [rows.session for rows in batch])
-    fenced: dict[Rows, Exception] = {
-        rows: StoreFenced(rows.session["session_id"], rows.session["fence"])
-        for rows, written in zip(batch, sessions, strict=True)
-        if not written
-    }
-    if fenced:
-        return fenced
+    refused = _put_sessions(connection, tables, batch) | _strangers(connection, tables, batch)
+    if refused:
+        return refused
     runs = connection.put(tables.put_run, [rows.run for rows in batch])
     return {
         rows: RunInAnotherSession(rows.run["run_id"])
         for rows, written in zip(batch, runs, strict=True)
         if not written
     }
+
+
+def _put_sessions(
+    connection: Connection, tables: Tables, batch: list[Rows]
+) -> dict[Rows, Exception]:
+    opened = {rows: rows.session for rows in batch if rows.session is not None}
+    sessions = connection.put(tables.put_session, [*opened.values()])
+    return {
+        rows: StoreFenced(session["session_id"], session["fence"])
+        for (rows, session), written in zip(opened.items(), sessions, strict=True)
+        if not written
+    }
+
+
+def _strangers(connection: Connection, tables: Tables, batch: list[Rows]) -> dict[Rows, Exception]:
+    """The runs that never opened their session, when that is another user's."""
+    refused: dict[Rows, Exception] = {}
+    for rows in batch:
+        if rows.session is None and _is_strangers(connection, tables, rows):
+            refused[rows] = SessionNotFound(rows.run["session_id"])
+    return refused
+
+
+def _is_strangers(connection: Connection, tables: Tables, rows: Rows) -> bool:
+    tenant, session_id = rows.session_key
+    found = connection.rows(tables.session, {"tenant": tenant, "session_id": session_id})
+    return bool(found) and is_anothers(found[0].user_id, rows.run["user_id"])
 
 
 def _settle(answer: asyncio.Future[None], refusal: Exception | None) -> None:
