@@ -129,13 +129,12 @@ async def test_finished_members_stay_completed_and_those_under_way_are_cancelled
         "tool",
     ]
     assert len(models.asked) == 3, "no model call after the cancellation"
-    last = here.frames.said[-1]
-    assert (last["event"], last["agent_id"], last["reason"]) == (
+    (said,) = [data for data in here.frames.said if data["event"].endswith("Cancelled")]
+    assert (said["event"], said["agent_id"], said["reason"]) == (
         "RunCancelled",
         "editor",
         NOT_WANTED,
     )
-    assert here.frames.events.count("RunCancelled") == 1
     assert here.frames.events.count("RunCompleted") == 1
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from teambus.bus.connection import Bus
+from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
 from teambus_gateway.databases import Databases
 from teambus_gateway.forms import FormLimits
@@ -51,6 +52,7 @@ def _parts(bus: Bus, settings: GatewaySettings) -> Parts:
         lookup=Lookup(
             bus, store_timeout_s=settings.store_timeout_s, retry_after_s=settings.retry_after_s
         ),
+        cancelling=Cancelling(bus, retry_after_s=settings.retry_after_s),
         catalogue=catalogue,
         databases=Databases(
             bus,

@@ -134,6 +134,20 @@ def get_run(kind: Kind) -> Words:
     )
 
 
+def cancel_run(kind: Kind) -> Words:
+    return endpoint(
+        f"cancel_{kind}_run",
+        tag(kind),
+        "The order to cancel is stored; a run that has ended is not changed by it.",
+        {404: f"No such {kind}.", 422: "The run's id is too long.", 503: AWAY},
+        parameters=[
+            id_parameter(kind),
+            _parameter("run_id", "path", "The run's id, submitted already or not."),
+            _parameter("session_id", "query", "Not needed.", required=False),
+        ],
+    )
+
+
 def get_component(kind: Kind) -> Words:
     errors = {404: f"No such {kind}.", 503: AWAY}
     return endpoint(

@@ -1,4 +1,6 @@
-"""The same gateway for programs on the bus: `run.start` and `run.wait` by request-reply."""
+"""The same gateway for programs on the bus: `run.start`, `run.wait` and `run.cancel` by
+request-reply.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -56,6 +58,14 @@ class WaitForRun(msgspec.Struct, kw_only=True):
     timeout_s: float = 30
 
 
+class CancelThisRun(msgspec.Struct, kw_only=True):
+    """`run.cancel`: answered with `{}` once the order is stored, whether there is such a run."""
+
+    team_id: TeamId
+    run_id: RunId
+    reason: str | None = None
+
+
 class Questions:
     """Answers questions about runs, in the tenant their subject names."""
 
@@ -68,6 +78,9 @@ class Questions:
 
     async def wait(self, question: Question) -> Reply:
         return await _problems_told(self._wait, question)
+
+    async def cancel(self, question: Question) -> Reply:
+        return await _problems_told(self._cancel, question)
 
     async def _start(self, question: Question) -> Reply:
         data = await self._bodies.load(question.data, question.headers)
@@ -93,12 +106,24 @@ class Questions:
         data, headers = await self._bodies.fit(end.event, owner=token(wanted.run_id))
         return Reply(data, headers)
 
+    async def _cancel(self, question: Question) -> Reply:
+        wanted = _read(CancelThisRun, question.data)
+        await self._parts.catalogue.component(None, wanted.team_id)
+        await self._parts.cancelling.order(
+            question.tenant, wanted.team_id, wanted.run_id, reason=wanted.reason
+        )
+        return Reply(b"{}")
+
 
 @asynccontextmanager
 async def answering_questions(bus: Bus, parts: Parts, *, at_once_max: int) -> AsyncIterator[None]:
     """Answer together with all other gateways while the block runs."""
     questions = Questions(bus, parts)
-    verbs = {"run.start": questions.start, "run.wait": questions.wait}
+    verbs = {
+        "run.start": questions.start,
+        "run.wait": questions.wait,
+        "run.cancel": questions.cancel,
+    }
     async with AsyncExitStack() as stack:
         for verb, answer in verbs.items():
             subject = subjects.api("*", verb)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from teambus.contracts.ids import Tenant
 from teambus_gateway import openapi
+from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue, Kind
 from teambus_gateway.databases import Databases
 from teambus_gateway.forms import FormLimits, read_form
@@ -41,6 +42,7 @@ class Parts:
     tenant: Tenant
     runs: Runs
     lookup: Lookup
+    cancelling: Cancelling
     catalogue: Catalogue
     databases: Databases
     form_limits: FormLimits
@@ -86,6 +88,10 @@ def _add_component_routes(app: FastAPI, parts: Parts, kind: Kind) -> None:
     async def get_run(request: Request) -> Response:
         return await _get_run(parts, kind, request)
 
+    @app.post(f"{path}/runs/{{run_id}}/cancel", **openapi.cancel_run(kind))
+    async def cancel_run(request: Request) -> Response:
+        return await _cancel_run(parts, kind, request)
+
     @app.get(path, **openapi.get_component(kind))
     async def get_component(request: Request) -> Response:
         component = await parts.catalogue.component(kind, request.path_params[f"{kind}_id"])
@@ -130,3 +136,12 @@ async def _get_run(parts: Parts, kind: Kind, request: Request) -> Response:
     found = await parts.lookup.find(Wanted(parts.tenant, component, run_id, session_id))
     log.debug("run looked up")
     return Response(found, media_type="application/json")
+
+
+async def _cancel_run(parts: Parts, kind: Kind, request: Request) -> Response:
+    component = await parts.catalogue.component(kind, request.path_params[f"{kind}_id"])
+    run_id = request.path_params["run_id"]
+    structlog.contextvars.bind_contextvars(tenant=parts.tenant, team_id=component.id, run_id=run_id)
+    await parts.cancelling.order(parts.tenant, component.id, run_id)
+    log.debug("cancel ordered")
+    return json_reply({})
