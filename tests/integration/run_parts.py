@@ -28,7 +28,7 @@ from teambus.bus.sessions import Sessions
 from teambus.contracts import subjects
 from teambus.contracts.control import CancelRun
 from teambus.contracts.hook import DeadLetter
-from teambus.contracts.journal import AttemptStarted
+from teambus.contracts.journal import AttemptStarted, JournalEntry
 from teambus.contracts.message import decode, encode
 from teambus.contracts.run import RunCompleted, RunRequest, request_digest
 from teambus.contracts.session import SessionRecord
@@ -194,10 +194,13 @@ class Runs:
         return found
 
     async def past(self, run_id: str) -> Past:
+        return read_past(await self.journal(run_id))
+
+    async def journal(self, run_id: str) -> list[JournalEntry]:
         subject = subjects.journal("default", run_id)
         tail = await read_tail(self.bus, subject)
         read = await read_entries(self.bus, Bodies(self.bus), subject, tail, entries_max=1000)
-        return read_past(read.entries)
+        return read.entries
 
     async def entries(self, run_id: str) -> int:
         subject = subjects.journal("default", run_id)
