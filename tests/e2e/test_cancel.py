@@ -106,8 +106,13 @@ async def test_fifty_runs_cancelled_at_random_moments_end_once_and_pay_nothing_a
     for name in names:
         event = await desk.system.completed(name)
         assert event.output.status == statuses[name]
-        late = [call for call in await desk.calls_of(name) if call.at > event.completed_at]
-        assert late == [], (seed, name, event.completed_at, statuses[name])
+        # A call hung up on before a busy server came to read it was made before.
+        late = [
+            call
+            for call in await desk.calls_of(name)
+            if call.at > event.completed_at and call.outcome != "client gone"
+        ]
+        assert late == [], (seed, name, event.completed_at)
         polled = await desk.other.get(
             f"/teams/content-team/runs/{name}", params={"session_id": sessions[name]}
         )
@@ -143,7 +148,7 @@ async def one_is_queued(desk: Desk) -> bool:
 async def test_a_runner_killed_before_it_heard_the_order_leaves_the_run_cancelled(
     desk: Desk,
 ) -> None:
-    await desk.system.model.rules([{"match": "Editor", "hold": "gate"}])
+    await desk.system.model.rules([{"match": "Edit prose", "hold": "gate"}])
     posted = desk.submit("orphan", session_id="s-orphan")
     await desk.system.model.wait_for_calls(3, timeout_s=20)
     await until(lambda: scout_is_journaled(desk), 20, "the scout's answer was not journaled")

@@ -29,7 +29,10 @@ content_team = Team(
     id="content-team",
     name="Content",
     model=MODEL,
-    members=[Agent(name="Scout", model=MODEL), Agent(name="Editor", model=MODEL)],
+    members=[
+        Agent(name="Scout", model=MODEL),
+        Agent(name="Editor", model=MODEL, instructions="Edit prose."),
+    ],
     db=AsyncSqliteDb(db_file=os.environ["TEST_FOLDER"] + "/team.db"),
     post_hooks=[mourn, cheer],
 )
