@@ -70,6 +70,7 @@ def run_write(
     session_id: str = "s1",
     *,
     state: dict[str, Any] | None = None,
+    opened: bool = True,
     **changes: Any,
 ) -> RunWrite:
     return RunWrite(
@@ -78,6 +79,7 @@ def run_write(
         output=output(run_id, session_id, **changes),
         completed_at=1_700_000_001.5,
         session_state=state,
+        opened=opened,
     )
 
 

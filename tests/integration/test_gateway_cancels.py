@@ -13,7 +13,7 @@ from teambus.bus.api import Reply, ask
 from teambus.contracts import headers, subjects
 from teambus.contracts.control import CancelRun
 from teambus.contracts.message import decode
-from tests.integration.gateway_parts import Served, System, system
+from tests.integration.gateway_parts import AGENT, Served, System, system
 
 ODD = "any text: ü.*> ?"
 
@@ -42,6 +42,17 @@ async def test_the_order_is_stored_by_the_time_of_the_answer(tmp_path: Path, run
     assert answer.headers["content-type"] == "application/json"
     assert order is not None
     assert (order.team_id, order.run_id, order.reason) == ("content-team", run_id, None)
+
+
+async def test_a_run_of_an_agent_is_cancelled_under_the_agents_own_path(tmp_path: Path) -> None:
+    async with system(tmp_path) as here, here.gateway() as gateway:
+        answer = await gateway.http.post(f"/agents/{AGENT.id}/runs/r/cancel")
+        assert (answer.status_code, answer.content) == (200, b"{}")
+        assert (await gateway.http.post("/agents/content-team/runs/r/cancel")).status_code == 404
+        assert (await put(here, {"team_id": AGENT.id, "run_id": "r-2"})).error_code is None
+        for run_id in ("r", "r-2"):
+            subject = subjects.control("default", AGENT.id, run_id)
+            assert await reads.last(here.bus, topology.CONTROL, subject) is not None
 
 
 async def test_a_run_that_has_ended_may_be_cancelled_without_effect(tmp_path: Path) -> None:

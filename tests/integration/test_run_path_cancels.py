@@ -6,15 +6,18 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
 from teambus.bus import topology
 from teambus.contracts import subjects
+from teambus.contracts.frames import Frame, FrameBatch
 from teambus.contracts.journal import AttemptReleased, AttemptStarted, RunEnded
 from teambus.contracts.message import decode
 from teambus.contracts.output import RunStatus, TeamRunOutput
 from teambus.contracts.run import RunCompleted
+from teambus.domain.frames import last_frame
 from teambus_team_runner.sessions import SessionStore, StoreSettings, open_store
 from tests.integration.bus_parts import connected, disconnected, journal_of
 from tests.integration.run_parts import DESK, Faults, Runs, runs_in, until
@@ -23,6 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WRITER_WAITS = {"match": "You are Writer", "hold": "writer"}
 ALL_WAIT = {"match": "", "hold": "all"}
+WRITER_SPEAKS = b'"content":"word'
 ONE_ANSWER = {"match": "", "reply": "Done."}
 
 
@@ -391,3 +395,74 @@ async def test_an_order_to_another_teams_run_cancels_nothing(runs: Runs) -> None
     async with runs.runner():
         await runs.submit("ours")
         assert (await runs.end("ours")).output.status == "COMPLETED"
+
+
+async def frames_of(runs: Runs, run_id: str) -> list[Frame]:
+    stored = await runs.stored(topology.FRAMES, subjects.frames("default", run_id))
+    return [frame for each in stored for frame in decode(FrameBatch, each.data).frames]
+
+
+async def test_readers_of_a_cancelled_run_hear_the_members_ends_and_one_of_the_run(
+    runs: Runs,
+) -> None:
+    words = {"match": "You are Writer", "reply": "word " * 200, "chunk_delay_ms": 100}
+    await runs.model.rules([words])
+
+    async def writer_speaks() -> bool:
+        frames = await frames_of(runs, "read")
+        heard = [
+            each
+            for each in frames
+            if each.event == "RunContent" and WRITER_SPEAKS in bytes(each.data)
+        ]
+        return bool(heard) and any(each.event == "RunCompleted" for each in frames)
+
+    async with runs.runner():
+        await runs.submit("read", session_id="s-read", stream=True)
+        await until(writer_speaks, 20, "the writer was not heard")
+        await runs.cancel("read", reason="enough")
+        end = await runs.end("read")
+        await runs.drained()
+    frames = await frames_of(runs, "read")
+    events = [frame.event for frame in frames]
+    assert [events.count(name) for name in ("RunCancelled", "TeamRunCancelled")] == [1, 0]
+    assert "TeamRunCompleted" not in events
+    assert events.count("RunCompleted") == 1, "the researcher's"
+    assert end.frames == frames[-1].event_index + 1
+    writer = end.output.member_responses[-1]
+    assert writer.status == "CANCELLED"
+    assert str(writer.content).startswith("word")
+    last = last_frame(end)
+    data = msgspec.json.decode(last.data)
+    assert (last.event, last.event_index, data["reason"]) == (
+        "TeamRunCancelled",
+        end.frames,
+        "enough",
+    )
+    assert end.output.events is not None
+    kept = [each["event"] for each in end.output.events]
+    assert kept[-1] == "TeamRunCancelled"
+    assert kept.count("TeamRunCancelled") == 1
+
+
+async def test_a_run_cancelled_before_it_began_has_a_last_word_for_its_readers(runs: Runs) -> None:
+    await runs.cancel("unread", reason="enough")
+    async with runs.runner():
+        await runs.submit("unread", stream=True)
+        end = await runs.end("unread")
+    assert await frames_of(runs, "unread") == []
+    data = msgspec.json.decode(last_frame(end).data)
+    assert (data["event"], data["reason"], end.frames) == ("TeamRunCancelled", "enough", 0)
+    assert "content" not in data
+
+
+async def test_a_cancelled_end_that_cannot_be_stored_stays_cancelled(runs: Runs) -> None:
+    await runs.model.rules([ALL_WAIT])
+    faults = Faults()
+    async with runs.runner(faults, store_give_up_s=0.5):
+        await runs.submit("unstored")
+        await runs.model.wait_for_calls(1, timeout_s=20)
+        faults.database_away = True
+        await runs.cancel("unstored")
+        end = await runs.end("unstored")
+    assert (state(end), end.stored) == (("CANCELLED", "EXECUTING", None), False)

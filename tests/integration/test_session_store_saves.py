@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from teambus.app.databases import AsyncSqliteDb
+from teambus.contracts.output import RunStatus
 from teambus_team_runner.sessions import (
     RunInAnotherSession,
+    SessionNotFound,
     SessionStore,
     StoreFenced,
     StoreUnavailable,
@@ -128,3 +130,43 @@ async def test_closing_finishes_what_waits_and_refuses_what_comes_later(
     with pytest.raises(StoreUnavailable, match="closed"):
         await store.save(run_write("late", 1))
     await store.close()
+
+
+async def test_a_run_that_never_opened_its_session_leaves_only_itself_there(
+    store: SessionStore, db: AsyncSqliteDb
+) -> None:
+    await store.save(run_write("r1", 4, state={"tea": "green"}, user_id="ann"))
+    before = query(db, "SELECT * FROM teambus_sessions")
+    beside = run_write("r2", 3, state={"tea": "none"}, opened=False, status=RunStatus.CANCELLED)
+    answers = await asyncio.gather(
+        store.save(beside), store.save(run_write("r3", 1, "s2")), return_exceptions=True
+    )
+    await store.save(beside)
+    assert list(answers) == [None, None]
+    assert query(db, "SELECT * FROM teambus_sessions WHERE session_id = 's1'") == before
+    assert sorted(stored_run_ids(db)) == ["r1", "r2", "r3"]
+    await store.save(run_write("r4", 5))
+    session = await store.session("default", "s1", runs_max=9)
+    assert session is not None
+    assert [run.run_id for run in session.runs] == ["r2", "r1", "r4"]
+
+
+async def test_a_run_that_never_opened_its_session_is_kept_without_one(
+    store: SessionStore, db: AsyncSqliteDb
+) -> None:
+    await store.save(run_write("r1", 3, opened=False))
+    assert stored_run_ids(db) == ["r1"]
+    assert await store.session("default", "s1", runs_max=9) is None
+
+
+async def test_a_run_that_never_opened_another_users_session_is_not_kept_there(
+    store: SessionStore, db: AsyncSqliteDb
+) -> None:
+    await store.save(run_write("r1", 4, user_id="ann"))
+    answers = await asyncio.gather(
+        store.save(run_write("r2", 4, opened=False, user_id="bob")),
+        store.save(run_write("r3", 1, "s2")),
+        return_exceptions=True,
+    )
+    assert [type(answer) for answer in answers] == [SessionNotFound, type(None)]
+    assert sorted(stored_run_ids(db)) == ["r1", "r3"]

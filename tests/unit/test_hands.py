@@ -54,6 +54,17 @@ async def test_free_waits_for_a_hand() -> None:
     works[1].end.set()
 
 
+async def test_a_claim_ends_with_any_of_its_stops() -> None:
+    hands, works = busy_hands(1)
+    stop, other = asyncio.Event(), asyncio.Event()
+    waiting = asyncio.create_task(hands.claim(stop, other))
+    await settle()
+    assert not waiting.done()
+    other.set()
+    assert await waiting is False
+    works[0].end.set()
+
+
 async def test_claims_together_take_no_more_than_the_hands() -> None:
     hands, works = busy_hands(2)
     claimers = [Work() for _ in range(6)]
