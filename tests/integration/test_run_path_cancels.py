@@ -105,6 +105,15 @@ async def test_orders_heard_just_before_the_run_is_taken_are_in_time(runs: Runs)
     assert await runs.model.calls() == []
 
 
+async def test_an_order_beyond_the_runners_memory_is_in_time(runs: Runs) -> None:
+    for number in range(3):
+        await runs.cancel(f"old-{number}")
+    async with runs.runner(cancels_max=1):
+        await runs.submit("old-0")
+        assert state(await runs.end("old-0")) == ("CANCELLED", "PENDING", None)
+    assert await runs.model.calls() == []
+
+
 async def test_a_run_under_way_is_cut_with_its_calls_and_keeps_what_it_has(runs: Runs) -> None:
     await runs.model.rules([WRITER_WAITS])
     async with runs.runner():
