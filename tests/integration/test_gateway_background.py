@@ -14,7 +14,8 @@ from teambus.contracts.message import decode, encode
 from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunAccepted, RunCompleted, RunRequest
 from tests.integration.gateway_parts import AGENT, TEAM, System, finished, reconnected, system
-from tests.integration.stream_parts import numbers, speaker_of, streaming
+from tests.integration.stream_parts import speaker_of, streaming
+from tests.support.sse import numbers
 
 
 async def begin(here: System, run_id: str) -> None:

@@ -18,12 +18,8 @@ from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunAccepted
 from tests.integration.frame_parts import Speaker, forget_frames
 from tests.integration.gateway_parts import TEAM, Served, System, system
-from tests.integration.stream_parts import (
-    SseEvent,
-    following,
-    numbers,
-    resuming,
-)
+from tests.integration.stream_parts import following, resuming
+from tests.support.sse import SseEvent, numbers
 
 
 async def speaker(here: System, run_id: str = "r", **more: Any) -> Speaker:

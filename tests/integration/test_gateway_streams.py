@@ -10,13 +10,8 @@ from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunRefused, RunRequest
 from tests.integration.frame_parts import Speaker, forget_frames
 from tests.integration.gateway_parts import TEAM, Served, finished, reconnected, system
-from tests.integration.stream_parts import (
-    following,
-    numbers,
-    resuming,
-    speaker_of,
-    streaming,
-)
+from tests.integration.stream_parts import following, resuming, speaker_of, streaming
+from tests.support.sse import numbers
 from tests.support.system import until
 
 
