@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import shlex
-import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from functools import partial
@@ -165,38 +163,6 @@ async def test_a_session_id_that_is_too_long_is_refused(story: System) -> None:
     assert answer.status_code == 422, answer.text
     assert answer.json()["detail"][0]["loc"] == ["body", "session_id"]
     assert await asked_nobody(story)
-
-
-@pytest.mark.parametrize(
-    ("fields", "what"),
-    [
-        ({}, "streaming is"),
-        ({"stream": "true"}, "streaming is"),
-        ({"stream": "false", "background": "true"}, "background runs are"),
-    ],
-    ids=["stream absent", "stream", "background"],
-)
-async def test_what_is_not_served_yet_is_answered_with_the_command_that_is(
-    story: System, fields: dict[str, str], what: str
-) -> None:
-    message = "What's new? $(no)"
-    answer = await story.client.post(RUNS, data={"message": message, **fields})
-    assert answer.status_code == 501, answer.text
-    said, found, command = answer.json()["detail"].partition(": ")
-    assert (said, found) == (f"{what} not supported yet; ask for the whole answer", ": ")
-    url = f"http://127.0.0.1:{story.port}{RUNS}"
-    words = ["curl", "-X", "POST", url, "-F", f"message={message}", "-F", "stream=false"]
-    assert shlex.split(command) == words
-    assert await asked_nobody(story)
-    if shutil.which("curl"):
-        run = await output_of(f"{command} --silent --max-time 60")
-        assert (run["status"], run["input"]) == ("COMPLETED", {"input_content": message})
-
-
-async def output_of(command: str) -> Any:
-    process = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.PIPE)
-    said, _ = await process.communicate()
-    return json.loads(said)
 
 
 async def put_in_queue(story: System, data: bytes, **headers: str) -> None:

@@ -31,7 +31,7 @@ from teambus.contracts.subjects import RequestSubject
 from teambus.local.nats_server import NatsServer
 from teambus_gateway.app import make_app
 from teambus_gateway.gateway import open_gateway
-from teambus_gateway.routes import Parts
+from teambus_gateway.parts import Parts
 from teambus_gateway.serving import bind, serve
 from teambus_gateway.settings import GatewaySettings
 from tests.support.system import until
@@ -61,6 +61,7 @@ HURRIED = {
     "store_timeout_s": 2.0,
     "drain_s": 5.0,
     "catalogue_reread_s": 0.0,
+    "stream_keepalive_s": 0.3,
 }
 
 Ending = Callable[[RunRequest], RunCompleted | RunRefused | None]
@@ -205,7 +206,8 @@ class System:
             serving = asyncio.create_task(
                 serve(app, listening, settings, stop=stop, give_up=parts.runs.give_up)
             )
-            async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
+            limits = httpx2.Limits(max_connections=None)
+            async with httpx2.AsyncClient(base_url=url, timeout=30, limits=limits) as http:
                 try:
                     yield Served(url, http, bus, parts, stop, serving)
                 finally:

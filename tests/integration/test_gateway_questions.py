@@ -112,3 +112,15 @@ async def test_two_gateways_share_the_questions(tmp_path: Path) -> None:
         await here.runner.until_taken(20)
     assert len({read(reply)["run_id"] for reply in replies}) == 20
     assert len(here.runner.taken) == 20
+
+
+async def test_whoever_starts_a_streamed_run_is_told_where_it_speaks(tmp_path: Path) -> None:
+    async with system(tmp_path, go=False) as here, here.gateway():
+        asked = {"team_id": "content-team", "input": "hi", "run_id": "loud", "stream": True}
+        loud = read(await put(here.bus, "run.start", asked, tenant="acme"))
+        quiet = read(await put(here.bus, "run.start", {"team_id": "content-team", "input": "hi"}))
+        await here.runner.until_taken(2)
+    assert loud["frame_subject"] == subjects.frames("acme", "loud")
+    assert loud["live_subject"] == subjects.live_frames("acme", "loud")
+    assert "frame_subject" not in quiet
+    assert {request.stream for request in here.runner.taken} == {True, False}

@@ -15,7 +15,7 @@ def submission(key: str | None = None, **fields: str) -> Submission:
 
 def detail_of(fields: dict[str, str]) -> str:
     with pytest.raises(Problem) as refusal:
-        check_supported(Form({"message": "hi", **fields}), "/teams/team", "http://localhost:7777/")
+        check_supported(Form({"message": "hi", **fields}))
     assert refusal.value.status == 501
     return str(refusal.value.detail)
 
@@ -64,24 +64,28 @@ def test_a_flag_not_given_is_left_to_the_team() -> None:
     assert submission(add_history_to_context="None").request.add_history_to_context is None
 
 
-def test_streaming_is_refused_with_the_command_that_works() -> None:
-    expected = "curl -X POST http://localhost:7777/teams/team/runs -F message=hi -F stream=false"
-    assert detail_of({}).endswith(expected)
-    assert detail_of({"stream": "true"}).endswith(expected)
-    assert "background" in detail_of({"stream": "false", "background": "1"})
+def test_a_run_is_streamed_unless_it_is_said_otherwise() -> None:
+    assert [submission(stream=word).request.stream for word in ("", "null", "1")] == [True] * 3
+    assert submission().request.stream
+    assert not submission(stream="false").request.stream
 
 
-@pytest.mark.parametrize("message", ["@/etc/passwd", "<file", "two\nlines", "x" * 201])
-def test_a_message_that_curl_would_take_otherwise_is_not_put_into_the_command(
-    message: str,
-) -> None:
-    assert "-F message=Hello -F stream=false" in detail_of({"message": message})
+def test_what_only_the_caller_sees_does_not_change_the_request() -> None:
+    plain = submission("k")
+    asked = submission("k", background="true", stream_events="false")
+    assert (asked.background, asked.stream_events) == (True, False)
+    assert asked.may_be_repeated
+    assert request_digest(asked.request) == request_digest(plain.request)
+
+
+def test_a_later_releases_wishes_are_named() -> None:
+    assert "images" in detail_of({"images": "[1]"})
 
 
 def test_media_that_is_sent_empty_is_no_media() -> None:
     for nothing in ("", "[]", "null", "None"):
         fields = {"message": "hi", "stream": "false", "images": nothing, "files": nothing}
-        check_supported(Form(fields), "/teams/team", "http://x/")
+        check_supported(Form(fields))
 
 
 def test_json_the_bus_cannot_carry_is_refused() -> None:

@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
-from teambus_gateway.routes import Parts, add_routes
+from teambus_gateway.routes import add_routes
 from teambus_gateway.session_routes import add_session_routes
 
 log = structlog.get_logger(__name__)

@@ -8,12 +8,12 @@ from teambus.bus.connection import Bus
 from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
 from teambus_gateway.databases import Databases
-from teambus_gateway.forms import FormLimits
 from teambus_gateway.lookup import Lookup
+from teambus_gateway.parts import Parts
 from teambus_gateway.questions import answering_questions
-from teambus_gateway.routes import Parts
-from teambus_gateway.runs import RunLimits, Runs
+from teambus_gateway.runs import Runs
 from teambus_gateway.settings import GatewaySettings
+from teambus_gateway.streams import Streams
 
 
 @asynccontextmanager
@@ -38,21 +38,15 @@ def _parts(bus: Bus, settings: GatewaySettings) -> Parts:
         reread_s=settings.catalogue_reread_s,
         retry_after_s=settings.retry_after_s,
     )
+    runs = Runs(bus, settings.run_limits(), settings.feed_limits())
     return Parts(
         tenant=settings.tenant,
-        runs=Runs(
-            bus,
-            RunLimits(
-                reply_timeout_s=settings.reply_timeout_s,
-                look_s=settings.look_s,
-                retry_after_s=settings.retry_after_s,
-                waiting_max=settings.waiting_max,
-            ),
-        ),
+        runs=runs,
         lookup=Lookup(
             bus, store_timeout_s=settings.store_timeout_s, retry_after_s=settings.retry_after_s
         ),
         cancelling=Cancelling(bus, retry_after_s=settings.retry_after_s),
+        streams=Streams(runs, settings.stream_limits()),
         catalogue=catalogue,
         databases=Databases(
             bus,
@@ -60,10 +54,5 @@ def _parts(bus: Bus, settings: GatewaySettings) -> Parts:
             store_timeout_s=settings.store_timeout_s,
             retry_after_s=settings.retry_after_s,
         ),
-        form_limits=FormLimits(
-            bytes_max=settings.request_bytes_max,
-            field_bytes_max=settings.field_bytes_max,
-            fields_max=settings.fields_max,
-            timeout_s=settings.body_timeout_s,
-        ),
+        form_limits=settings.form_limits(),
     )

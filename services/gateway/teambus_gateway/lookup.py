@@ -13,7 +13,7 @@ from teambus.bus.errors import BusError, BusUnavailable
 from teambus.bus.events import Events
 from teambus.bus.sessions import Sessions
 from teambus.bus.topology import JOURNAL
-from teambus.bus.waiter import Waiter
+from teambus.bus.waiter import RunEnd, RunKey, Waiter
 from teambus.contracts import subjects
 from teambus.contracts.ids import RunId, SessionId, Tenant, token
 from teambus.contracts.journal import AttemptStarted, JournalEntry
@@ -21,7 +21,7 @@ from teambus.contracts.message import decode
 from teambus.contracts.output import RunStatus, TeamRunOutput
 from teambus_gateway.catalogue import Description
 from teambus_gateway.problems import Problem
-from teambus_gateway.runs import SOURCE
+from teambus_gateway.runs import SOURCE, status_of
 from teambus_gateway.shapes import run_body
 
 log = structlog.get_logger(__name__)
@@ -31,12 +31,32 @@ ANY_SEQ = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The run that is asked for. It is found only under its own team or agent, and session."""
+    """The run that is asked for. It is found only under its own team or agent, and session if
+    one is named; in the database only with the session.
+    """
 
     tenant: Tenant
     component: Description
     run_id: RunId
-    session_id: SessionId
+    session_id: SessionId | None
+
+    @property
+    def key(self) -> RunKey:
+        return RunKey(self.tenant, self.component.id, self.run_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a run stands: under way since some time, ended, or long ended.
+
+    Of one that ended a while ago the bus has forgotten all; then only `output` is there.
+    """
+
+    status: RunStatus
+    session_id: SessionId | None = None
+    since: float = 0
+    end: RunEnd | None = None
+    output: bytes | None = None
 
 
 class _Question(msgspec.Struct):
@@ -46,6 +66,7 @@ class _Question(msgspec.Struct):
 
 class _Stored(msgspec.Struct):
     team_id: str
+    status: RunStatus
 
 
 class Lookup:
@@ -63,6 +84,11 @@ class Lookup:
 
     async def find(self, wanted: Wanted) -> bytes:
         """The run's JSON. Raises `Problem`: 404, or 503 when what should know does not answer."""
+        standing = await self.standing(wanted)
+        return run_body(wanted.component, standing.output or _unfinished(wanted, standing))
+
+    async def standing(self, wanted: Wanted) -> Standing:
+        """Where a run stands. Raises `Problem` as `find` does."""
         try:
             found = await self._ended(wanted) or await self._under_way(wanted)
             found = found or await self._stored(wanted)
@@ -74,26 +100,24 @@ class Lookup:
             ) from error
         if found is None:
             raise _not_found()
-        return run_body(wanted.component, found)
+        return found
 
-    async def _ended(self, wanted: Wanted) -> bytes | None:
-        end = await self._waiter.end_of(wanted.tenant, wanted.component.id, wanted.run_id)
+    async def _ended(self, wanted: Wanted) -> Standing | None:
+        end = await self._waiter.end_of(wanted.key)
         if end is None:
             return None
-        if end.session_id != wanted.session_id:
-            raise _not_found()
-        return end.output
+        _check_session(wanted, end.session_id)
+        return Standing(status_of(end), end.session_id, end=end, output=end.output)
 
-    async def _under_way(self, wanted: Wanted) -> bytes | None:
+    async def _under_way(self, wanted: Wanted) -> Standing | None:
         begun_at = await self._begun_at(wanted)
         accepted = await self._events.accepted(wanted.tenant, wanted.component.id, wanted.run_id)
         if accepted is not None:
-            if accepted.session_id != wanted.session_id:
-                raise _not_found()
+            _check_session(wanted, accepted.session_id)
             status = RunStatus.PENDING if begun_at is None else RunStatus.RUNNING
-            return _unfinished(wanted, status, accepted.accepted_at)
+            return Standing(status, accepted.session_id, accepted.accepted_at)
         if begun_at is not None and await self._holds_or_awaits_session(wanted):
-            return _unfinished(wanted, RunStatus.RUNNING, begun_at)
+            return Standing(RunStatus.RUNNING, wanted.session_id, begun_at)
         return None
 
     async def _begun_at(self, wanted: Wanted) -> float | None:
@@ -109,13 +133,15 @@ class Lookup:
 
     async def _holds_or_awaits_session(self, wanted: Wanted) -> bool:
         """The journal does not name the session, but the session names its runs."""
+        if wanted.session_id is None:
+            return True
         record = (await self._sessions.read(wanted.tenant, wanted.session_id)).record
         claims = [*record.waiting, *([record.holder] if record.holder else [])]
         return any(claim.run_id == wanted.run_id for claim in claims)
 
-    async def _stored(self, wanted: Wanted) -> bytes | None:
+    async def _stored(self, wanted: Wanted) -> Standing | None:
         """The run as its database has it, from a runner that serves it."""
-        if wanted.component.db_id is None:
+        if wanted.component.db_id is None or wanted.session_id is None:
             return None
         subject = subjects.api(wanted.tenant, f"db.{token(wanted.component.db_id)}.run")
         question = msgspec.json.encode(_Question(wanted.run_id, wanted.session_id))
@@ -130,21 +156,28 @@ class Lookup:
             output = await self._bodies.load(reply.data, reply.headers)
         except BusError as error:
             raise BusUnavailable(str(error)) from error
-        is_ours = (
-            output and msgspec.json.decode(output, type=_Stored).team_id == wanted.component.id
-        )
-        return output if is_ours else None
+        if not output:
+            return None
+        stored = msgspec.json.decode(output, type=_Stored)
+        is_ours = stored.team_id == wanted.component.id
+        return Standing(stored.status, wanted.session_id, output=output) if is_ours else None
 
 
-def _unfinished(wanted: Wanted, status: RunStatus, created_at: float) -> bytes:
+def _check_session(wanted: Wanted, session_id: SessionId) -> None:
+    if wanted.session_id not in (None, session_id):
+        raise _not_found()
+
+
+def _unfinished(wanted: Wanted, standing: Standing) -> bytes:
+    assert standing.session_id is not None, wanted
     return msgspec.json.encode(
         TeamRunOutput(
             run_id=wanted.run_id,
             team_id=wanted.component.id,
             team_name=wanted.component.name,
-            session_id=wanted.session_id,
-            status=status,
-            created_at=int(created_at),
+            session_id=standing.session_id,
+            status=standing.status,
+            created_at=int(standing.since),
             content_type="str",
             member_responses=[],
         )

@@ -25,7 +25,7 @@ from teambus.runtime.stopping import (
 )
 from teambus_gateway.app import make_app
 from teambus_gateway.gateway import open_gateway
-from teambus_gateway.routes import Parts
+from teambus_gateway.parts import Parts
 from teambus_gateway.serving import PortTaken, bind, serve
 from teambus_gateway.settings import GatewaySettings
 

@@ -21,12 +21,17 @@ RUN_FORM: Words = {
         "stream": {
             "type": "boolean",
             "default": True,
-            "description": "Send false: streaming is not supported yet.",
+            "description": "Answer with the run's events as they happen; false: with its end.",
+        },
+        "stream_events": {
+            "type": "boolean",
+            "default": True,
+            "description": "False: of the leader only text; of the members everything.",
         },
         "background": {
             "type": "boolean",
             "default": False,
-            "description": "Not supported yet.",
+            "description": "Do not wait for the end; with stream, number the events in their data.",
         },
         "session_id": _text("The session the run belongs to; a new one if absent.", maxLength=512),
         "user_id": _text("Who asks.", maxLength=512),
@@ -38,6 +43,14 @@ RUN_FORM: Words = {
             "type": "boolean",
             "description": "Show the model earlier runs of the session.",
         },
+    },
+}
+
+RESUME_FORM: Words = {
+    "type": "object",
+    "properties": {
+        "last_event_index": {"type": "integer", "description": "The number of the last event had."},
+        "session_id": _text("The session the run belongs to; old runs are found only with it."),
     },
 }
 
@@ -55,8 +68,11 @@ _ERROR_SCHEMA: Words = {
 def endpoint(
     name: str, tag: str, says: str, errors: dict[int, str], *, status: int = 200, **more: Any
 ) -> Words:
-    """What a route is declared with; `more` goes into the document as it is."""
-    responses: dict[int | str, Words] = {status: {"description": says}}
+    """What a route is declared with; `answer` says more of its reply and `also` what else it may
+    be; the rest of `more` goes into the document as it is.
+    """
+    responses: dict[int | str, Words] = {status: {"description": says, **more.pop("answer", {})}}
+    responses |= more.pop("also", {})
     for status, description in errors.items():
         content = {"application/json": {"schema": _ERROR_SCHEMA}}
         responses[status] = {"description": description, "content": content}
@@ -82,15 +98,19 @@ def _parameter(name: str, place: str, description: str, *, required: bool = True
 
 
 AWAY = "The bus or what is behind it does not answer, or is full; Retry-After says when to ask."
+_RUN_ID = _parameter("run_id", "path", "The run's id.")
+_JSON: Words = {"application/json": {"schema": {"type": "object"}}}
+_EVENTS: Words = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
 def run_component(kind: Kind) -> Words:
     return endpoint(
         f"run_{kind}",
         tag(kind),
-        "The finished run; its `status` is COMPLETED, ERROR or CANCELLED.",
+        "The events of the run; with stream=false the finished run, whose `status` is COMPLETED, "
+        "ERROR or CANCELLED.",
         {
-            400: "The form or its metadata cannot be read.",
+            400: "The form or its metadata cannot be read, or background runs need a database.",
             404: f"No such {kind}, or the session belongs to another user.",
             408: "The body did not arrive in time.",
             409: "The run id or the idempotency key belongs to another request.",
@@ -101,6 +121,8 @@ def run_component(kind: Kind) -> Words:
             503: AWAY,
             504: "The run goes on; `poll` says where to ask for it.",
         },
+        answer={"content": {**_JSON, **_EVENTS}},
+        also={202: {"description": "Accepted: the run's ids and status.", "content": _JSON}},
         parameters=[
             id_parameter(kind),
             _parameter(
@@ -110,13 +132,7 @@ def run_component(kind: Kind) -> Words:
                 required=False,
             ),
         ],
-        requestBody={
-            "required": True,
-            "content": {
-                "multipart/form-data": {"schema": RUN_FORM},
-                "application/x-www-form-urlencoded": {"schema": RUN_FORM},
-            },
-        },
+        requestBody={"required": True, "content": _form(RUN_FORM)},
     )
 
 
@@ -128,7 +144,7 @@ def get_run(kind: Kind) -> Words:
         {404: f"No such {kind} or run.", 422: "session_id is missing.", 503: AWAY},
         parameters=[
             id_parameter(kind),
-            _parameter("run_id", "path", "The run's id."),
+            _RUN_ID,
             _parameter("session_id", "query", "The session the run belongs to."),
         ],
     )
@@ -148,6 +164,44 @@ def cancel_run(kind: Kind) -> Words:
     )
 
 
+def resume_run(kind: Kind) -> Words:
+    return endpoint(
+        f"resume_{kind}_run",
+        tag(kind),
+        "What the client missed, then what happens; an `error` event for a run nobody knows.",
+        {
+            400: "The form cannot be read.",
+            404: f"No such {kind}.",
+            408: "The body did not arrive in time.",
+            413: "The request or one of its fields is too large.",
+            422: "last_event_index is not a number.",
+            503: AWAY,
+        },
+        answer={"content": _EVENTS},
+        parameters=[id_parameter(kind), _RUN_ID],
+        requestBody={"required": False, "content": _form(RESUME_FORM)},
+    )
+
+
+def get_run_events(kind: Kind) -> Words:
+    last = "The number of the last event the client has had."
+    return endpoint(
+        f"get_{kind}_run_events",
+        tag(kind),
+        "The events of the run after the one named, then those that happen.",
+        {404: f"No such {kind} or run.", 422: "The number is not one.", 503: AWAY},
+        answer={"content": _EVENTS},
+        also={204: {"description": "The client has had the last event of the run."}},
+        parameters=[
+            id_parameter(kind),
+            _RUN_ID,
+            _parameter("Last-Event-ID", "header", last, required=False),
+            _parameter("last_event_index", "query", last, required=False),
+            _parameter("session_id", "query", "The session the run belongs to.", required=False),
+        ],
+    )
+
+
 def get_component(kind: Kind) -> Words:
     errors = {404: f"No such {kind}.", 503: AWAY}
     return endpoint(
@@ -157,6 +211,13 @@ def get_component(kind: Kind) -> Words:
 
 def list_components(kind: Kind) -> Words:
     return endpoint(f"list_{kind}s", tag(kind), f"Every {kind}.", {})
+
+
+def _form(schema: Words) -> Words:
+    return {
+        "multipart/form-data": {"schema": schema},
+        "application/x-www-form-urlencoded": {"schema": schema},
+    }
 
 
 def tag(kind: Kind) -> str:

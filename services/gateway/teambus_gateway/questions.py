@@ -12,11 +12,12 @@ import structlog
 from teambus.bus.api import Answer, Question, Reply, answering
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
+from teambus.bus.waiter import RunKey
 from teambus.contracts import subjects
 from teambus.contracts.ids import TEXT_ID_LENGTH_MAX, RunId, SessionId, TeamId, new_id, token
 from teambus.contracts.run import RunRequest
+from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
-from teambus_gateway.routes import Parts
 from teambus_gateway.submission import Origin, Submission, check_json, check_run_id, session_of
 
 log = structlog.get_logger(__name__)
@@ -39,15 +40,20 @@ class StartRun(msgspec.Struct, kw_only=True):
     dependencies: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
     add_history_to_context: bool | None = None
+    stream: bool = False
 
 
-class RunStarted(msgspec.Struct, kw_only=True):
-    """The answer to `run.start`. The run's end will be published on `event_subject`."""
+class RunStarted(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The answer to `run.start`. The run's end will be published on `event_subject`; what it says
+    of a streamed run is stored under `frame_subject` and repeated on `live_subject`.
+    """
 
     run_id: RunId
     session_id: SessionId
     seq: int
     event_subject: str
+    frame_subject: str | None = None
+    live_subject: str | None = None
 
 
 class WaitForRun(msgspec.Struct, kw_only=True):
@@ -93,13 +99,17 @@ class Questions:
         started = RunStarted(
             run_id=request.run_id, session_id=request.session_id, seq=seq, event_subject=event
         )
+        if request.stream:
+            started.frame_subject = subjects.frames(asked.tenant, request.run_id)
+            started.live_subject = subjects.live_frames(asked.tenant, request.run_id)
         return Reply(msgspec.json.encode(started))
 
     async def _wait(self, question: Question) -> Reply:
         wanted = _read(WaitForRun, question.data)
         await self._parts.catalogue.component(None, wanted.team_id)
         wait_s = min(max(wanted.timeout_s, 0), self._parts.runs.limits.reply_timeout_s)
-        end = await self._parts.runs.wait(question.tenant, wanted.team_id, wanted.run_id, wait_s)
+        run = RunKey(question.tenant, wanted.team_id, wanted.run_id)
+        end = await self._parts.runs.wait(run, wait_s)
         if end is None:
             detail = f"the run has not ended within {wait_s:g} s; ask again"
             raise Problem(504, detail, "reply_timeout", run_id=wanted.run_id)
@@ -165,6 +175,7 @@ def _submission(tenant: str, asked: StartRun) -> Submission:
         dependencies=asked.dependencies,
         metadata=asked.metadata,
         add_history_to_context=asked.add_history_to_context,
+        stream=asked.stream,
     )
     return Submission(tenant, asked.team_id, request, origin)
 

@@ -1,23 +1,27 @@
 """A run from the asking side: submitted, waited for, attached to. Says nothing of HTTP."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
 
+import msgspec
 import structlog
 
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
-from teambus.bus.errors import BusError
+from teambus.bus.errors import BusError, BusUnavailable
 from teambus.bus.events import Events
+from teambus.bus.frame_stream import FeedLimits
+from teambus.bus.frames import Feed, Feeds, Said
 from teambus.bus.requests import Requests
-from teambus.bus.waiter import RunEnd, Waiter
-from teambus.contracts.ids import RunId, SessionId, TeamId, Tenant, new_id
+from teambus.bus.waiter import Listener, RunEnd, RunKey, Waiter
+from teambus.contracts.ids import RunId, SessionId, new_id
+from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunAccepted, RunRefused, request_digest
 from teambus_gateway.problems import Problem, bus_problems
-from teambus_gateway.submission import Submission
+from teambus_gateway.submission import Submission, run_path
 
 log = structlog.get_logger(__name__)
 
@@ -34,13 +38,26 @@ class RunLimits:
     waiting_max: int = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What had become of a submission before: how it ended, and whether it was asked for."""
+
+    end: RunEnd | None = None
+    is_repeat: bool = False
+
+
+class _Status(msgspec.Struct):
+    status: RunStatus
+
+
 class Runs:
     """Submits runs and waits for their ends. Keeps nothing another gateway would miss."""
 
-    def __init__(self, bus: Bus, limits: RunLimits) -> None:
+    def __init__(self, bus: Bus, limits: RunLimits, feed_limits: FeedLimits) -> None:
         bodies = Bodies(bus)
         self.limits = limits
         self._waiter = Waiter(bus, bodies)
+        self._feeds = Feeds(bus, bodies, self._waiter, feed_limits)
         self._events = Events(bus, bodies, source=SOURCE)
         self._requests = Requests(bus, bodies, SOURCE)
         self._places = 0
@@ -56,9 +73,9 @@ class Runs:
         """
         run_id, request = asked.request.run_id, asked.request
         with self._place(), bus_problems(run_id, self.limits.retry_after_s):
-            async with self._waiter.listening(asked.tenant, asked.team_id, run_id) as listener:
-                if asked.origin != "fresh" and (end := await self._attach(asked)) is not None:
-                    return _said(end, run_id)
+            async with self._waiter.listening(asked.key) as listener:
+                if asked.may_be_repeated and (before := await self._attach(asked)).end:
+                    return answered(before.end, run_id)
                 seq = await self._requests.submit(asked.tenant, asked.team_id, request)
                 log.debug("run submitted", seq=seq)
                 limits = self.limits
@@ -67,7 +84,7 @@ class Runs:
                 )
         if found is None:
             raise await self._still_running(asked)
-        return _said(found, run_id)
+        return answered(found, run_id)
 
     async def start(self, asked: Submission) -> int:
         """Submit without waiting; returns the sequence of the request."""
@@ -75,43 +92,96 @@ class Runs:
             await self._attach(asked)
             return await self._requests.submit(asked.tenant, asked.team_id, asked.request)
 
-    async def wait(
-        self, tenant: Tenant, team_id: TeamId, run_id: RunId, wait_s: float
-    ) -> RunEnd | None:
+    async def begin(self, asked: Submission) -> RunStatus:
+        """Submit without waiting; where the run stands. Once this returns the run is accepted."""
+        with bus_problems(asked.request.run_id, self.limits.retry_after_s):
+            before = await self._attach(asked)
+            if before.end is not None:
+                return status_of(before.end)
+            await self._requests.submit(asked.tenant, asked.team_id, asked.request)
+            if before.is_repeat and await self._events.is_begun(asked.tenant, asked.request.run_id):
+                return RunStatus.RUNNING
+            return RunStatus.PENDING
+
+    @asynccontextmanager
+    async def streamed(self, asked: Submission) -> AsyncIterator[Feed]:
+        """Submit, and read what the run says from its first word while the block runs."""
+        with self._place():
+            is_new = not asked.may_be_repeated
+            async with self._feeds.reading(asked.key, is_new=is_new) as (feed, listener):
+                await self._submit(asked, feed, listener)
+                yield feed
+
+    @asynccontextmanager
+    async def followed(self, run: RunKey, end: RunEnd | None, *, after: int) -> AsyncIterator[Feed]:
+        """Read what a run says after a frame while the block runs; `end` if that is known."""
+        with self._place():
+            async with self._feeds.reading(run, after=after) as (feed, listener):
+                if end is None:
+                    feed.follow(listener, None)
+                else:
+                    feed.has_ended(end)
+                yield feed
+
+    async def survey(self, run: RunKey, *, after: int) -> Said:
+        """How much the run has said and is still stored."""
+        try:
+            return await self._feeds.survey(run, after=after)
+        except BusUnavailable as error:
+            detail = "the run cannot be read now; try again later"
+            raise Problem(
+                503, detail, "bus_unavailable", retry_after_s=self.limits.retry_after_s
+            ) from error
+
+    async def wait(self, run: RunKey, wait_s: float) -> RunEnd | None:
         """The end of a run whoever submitted it, or None when it has not come."""
-        with self._place(), bus_problems(run_id, self.limits.retry_after_s):
-            async with self._waiter.listening(tenant, team_id, run_id) as listener:
-                if (end := await self._waiter.end_of(tenant, team_id, run_id)) is not None:
+        with self._place(), bus_problems(run.run_id, self.limits.retry_after_s):
+            async with self._waiter.listening(run) as listener:
+                if (end := await self._waiter.end_of(run)) is not None:
                     return end
                 found = await listener.ended(None, wait_s=wait_s, look_s=self.limits.look_s)
         assert not isinstance(found, RunRefused), found
         return found
 
+    async def make_known(self, asked: Submission) -> None:
+        """Let the run be found by its id, also while nobody has taken it."""
+        try:
+            await self._events.accept(_acceptance(asked))
+        except BusError as error:
+            log.warning("could not write that the run was accepted", error=str(error))
+
     def give_up(self) -> None:
         """Let everybody who waits have what there is."""
         self._waiter.give_up()
 
-    async def _attach(self, asked: Submission) -> RunEnd | None:
-        """Take responsibility for a submission that may be a repeat; its end if it has ended."""
-        request = asked.request
+    async def _submit(self, asked: Submission, feed: Feed, listener: Listener) -> None:
+        """Submit, and tell a feed what to wait for."""
+        with bus_problems(asked.request.run_id, self.limits.retry_after_s):
+            before = await self._attach(asked) if asked.may_be_repeated else _Before()
+            if before.end is not None:
+                feed.has_ended(before.end)
+                return
+            seq = await self._requests.submit(asked.tenant, asked.team_id, asked.request)
+            feed.follow(listener, seq)
+
+    async def _attach(self, asked: Submission) -> _Before:
+        """Take responsibility for a submission that may be a repeat; what became of it before."""
         mine = _acceptance(asked)
         stored = await self._events.accept(mine)
         if stored.request_digest != mine.request_digest:
-            raise _conflict(asked)
-        end = await self._waiter.end_of(asked.tenant, asked.team_id, request.run_id)
-        if end is not None and stored.event_id == mine.event_id:
+            raise _conflict(asked, stored)
+        is_repeat = stored.event_id != mine.event_id
+        end = await self._waiter.end_of(asked.key)
+        if end is not None and not is_repeat:
             # Nobody accepted it before, so it ended as somebody else's run.
-            raise _conflict(asked)
-        return end
+            raise _in_use_or_reused(asked)
+        return _Before(end, is_repeat)
 
     async def _still_running(self, asked: Submission) -> Problem:
         """Make the run known to pollers, then send the caller to them."""
         request = asked.request
         assert request.session_id is not None, request
-        try:
-            await self._events.accept(_acceptance(asked))
-        except BusError as error:
-            log.warning("could not write that the run was accepted", error=str(error))
+        await self.make_known(asked)
         return Problem(
             504,
             f"the run has not ended within {self.limits.reply_timeout_s:g} s and goes on; "
@@ -119,7 +189,7 @@ class Runs:
             "reply_timeout",
             run_id=request.run_id,
             session_id=request.session_id,
-            poll=poll_path(asked.path, request.run_id, request.session_id),
+            poll=poll_path(asked, request.session_id),
         )
 
     @contextmanager
@@ -134,9 +204,10 @@ class Runs:
             self._places -= 1
 
 
-def poll_path(path: str, run_id: RunId, session_id: SessionId) -> str:
-    """Where to ask for a run of the team or agent found under `path`."""
-    return f"{path}/runs/{quote(run_id, safe='')}?session_id={quote(session_id, safe='')}"
+def poll_path(asked: Submission, session_id: SessionId) -> str:
+    """Where to ask for a run that was submitted."""
+    path = run_path(asked.kind, asked.team_id, asked.request.run_id)
+    return f"{path}?session_id={quote(session_id, safe='')}"
 
 
 def _acceptance(asked: Submission) -> RunAccepted:
@@ -154,7 +225,7 @@ def _acceptance(asked: Submission) -> RunAccepted:
     )
 
 
-def _said(found: RunEnd | RunRefused, run_id: RunId) -> RunEnd:
+def answered(found: RunEnd | RunRefused, run_id: RunId) -> RunEnd:
     """The end as a reply; raises `Problem` for an end that HTTP has a status for."""
     if isinstance(found, RunRefused):
         raise Problem(409, found.detail, found.code, run_id=run_id)
@@ -165,14 +236,27 @@ def _said(found: RunEnd | RunRefused, run_id: RunId) -> RunEnd:
     return found
 
 
-def _conflict(asked: Submission) -> Problem:
+def status_of(end: RunEnd) -> RunStatus:
+    return msgspec.json.decode(end.output, type=_Status).status
+
+
+def _conflict(asked: Submission, stored: RunAccepted) -> Problem:
+    request = asked.request
+    other = msgspec.structs.replace(request, stream=not request.stream)
+    if stored.request_digest != request_digest(other):
+        return _in_use_or_reused(asked)
+    said = "true" if other.stream else "false"
+    return _in_use_or_reused(asked, f"the run was submitted with stream={said}; send the same")
+
+
+def _in_use_or_reused(asked: Submission, detail: str | None = None) -> Problem:
     run_id = asked.request.run_id
     if asked.origin != "keyed":
-        return _in_use(run_id)
-    detail = "this Idempotency-Key was sent with another request; use a new key"
+        return _in_use(run_id, detail)
+    detail = detail or "this Idempotency-Key was sent with another request; use a new key"
     return Problem(409, detail, "idempotency_key_reused", run_id=run_id)
 
 
-def _in_use(run_id: RunId) -> Problem:
-    detail = "this run_id belongs to another run; leave it out or choose a new one"
+def _in_use(run_id: RunId, detail: str | None = None) -> Problem:
+    detail = detail or "this run_id belongs to another run; leave it out or choose a new one"
     return Problem(409, detail, "run_id_in_use", run_id=run_id)

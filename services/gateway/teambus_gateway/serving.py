@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from teambus_gateway.settings import GatewaySettings
+from teambus_gateway.sse import CONNECTION
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +30,19 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class Protocol(HttpToolsProtocol):
+    """Lets an endpoint see that its client takes nothing any more, and cut the connection."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        connection = self.transport
+        known: dict[object, object] = {
+            "unsent": connection.get_write_buffer_size,
+            "cut": connection.abort,
+        }
+        self.scope["extensions"] = {CONNECTION: known}
 
 
 def bind(settings: GatewaySettings) -> socket.socket:
@@ -77,7 +92,7 @@ async def serve(
 def _config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,

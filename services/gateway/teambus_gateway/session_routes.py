@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from teambus_gateway import session_openapi as openapi
 from teambus_gateway.catalogue import Kind
+from teambus_gateway.parts import Parts, json_reply
 from teambus_gateway.problems import Problem
-from teambus_gateway.routes import Parts, json_reply
 from teambus_gateway.session_inputs import (
     ChangeBody,
     CreationBody,

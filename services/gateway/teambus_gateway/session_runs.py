@@ -9,8 +9,8 @@ from teambus.contracts.ids import RunId, SessionId, TeamId
 from teambus.contracts.output import RunStatus
 from teambus.contracts.sessions_api import GetPreviews, GetRuns, SessionRuns
 from teambus_gateway.catalogue import Kind
+from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
-from teambus_gateway.routes import Parts
 from teambus_gateway.run_shapes import preview_shape, run_shape, with_members
 from teambus_gateway.session_inputs import Place, RunsPlace
 from teambus_gateway.session_shapes import without_nulls

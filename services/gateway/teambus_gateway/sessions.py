@@ -17,8 +17,8 @@ from teambus.contracts.sessions_api import (
 )
 from teambus_gateway.catalogue import Kind as ComponentKind
 from teambus_gateway.databases import Chosen
+from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
-from teambus_gateway.routes import Parts
 from teambus_gateway.session_inputs import (
     ChangeBody,
     CreationBody,

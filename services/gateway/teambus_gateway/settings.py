@@ -3,7 +3,11 @@
 from dataclasses import dataclass, field
 
 from teambus.bus.connection import BusSettings
+from teambus.bus.frame_stream import FeedLimits
 from teambus.contracts.ids import DEFAULT_TENANT
+from teambus_gateway.forms import FormLimits
+from teambus_gateway.runs import RunLimits
+from teambus_gateway.streams import StreamLimits
 
 MIB = 1024 * 1024
 
@@ -43,6 +47,11 @@ class GatewaySettings:
     look_s: float = 3
     retry_after_s: int = 5
     waiting_max: int = 10_000
+    stream_keepalive_s: float = 15
+    stream_max_s: float = 24 * 3600
+    stream_stall_s: float = 30
+    stream_unread_max: int = 1_000
+    stream_unread_bytes_max: int = 4 * MIB
     questions_max: int = 1_000
     request_bytes_max: int = 8 * MIB
     field_bytes_max: int = 4 * MIB
@@ -62,4 +71,34 @@ class GatewaySettings:
             credentials_file=self.nats_credentials_file,
             connect_timeout_s=self.connect_timeout_s,
             publish_patience_s=self.publish_patience_s,
+        )
+
+    def run_limits(self) -> RunLimits:
+        return RunLimits(
+            reply_timeout_s=self.reply_timeout_s,
+            look_s=self.look_s,
+            retry_after_s=self.retry_after_s,
+            waiting_max=self.waiting_max,
+        )
+
+    def feed_limits(self) -> FeedLimits:
+        return FeedLimits(
+            unread_max=self.stream_unread_max,
+            unread_bytes_max=self.stream_unread_bytes_max,
+            look_s=self.look_s,
+        )
+
+    def stream_limits(self) -> StreamLimits:
+        return StreamLimits(
+            keepalive_s=self.stream_keepalive_s,
+            max_s=self.stream_max_s,
+            stall_s=self.stream_stall_s,
+        )
+
+    def form_limits(self) -> FormLimits:
+        return FormLimits(
+            bytes_max=self.request_bytes_max,
+            field_bytes_max=self.field_bytes_max,
+            fields_max=self.fields_max,
+            timeout_s=self.body_timeout_s,
         )

@@ -1,14 +1,15 @@
 """From the fields of a form to a run request: what is asked, checked field by field."""
 
-import shlex
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
+from urllib.parse import quote
 
 import msgspec
 import structlog
 
+from teambus.bus.waiter import RunKey
 from teambus.contracts.ids import (
     TEXT_ID_LENGTH_MAX,
     RunId,
@@ -38,7 +39,8 @@ Origin: TypeAlias = Literal["fresh", "keyed", "chosen"]
 @dataclass(frozen=True, slots=True)
 class Submission:
     """A checked run request. `origin` says who made its run id: the gateway, from nothing or from
-    an idempotency key, or the client; all but a fresh one may have been submitted before.
+    an idempotency key, or the client; all but a fresh one may have been submitted before. With
+    `background` the caller does not wait; without `stream_events` a stream has fewer events.
     """
 
     tenant: Tenant
@@ -46,15 +48,31 @@ class Submission:
     request: RunRequest
     origin: Origin
     kind: Kind = "team"
+    background: bool = False
+    stream_events: bool = True
 
     @property
     def path(self) -> str:
         return component_path(self.kind, self.team_id)
 
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether somebody may ask for it again, so that its acceptance must be known to all."""
+        return self.background or self.origin != "fresh"
+
+    @property
+    def key(self) -> RunKey:
+        return RunKey(self.tenant, self.team_id, self.request.run_id)
+
 
 def component_path(kind: Kind, id_: TeamId) -> str:
     """Where a team or agent is found."""
     return f"/{kind}s/{id_}"
+
+
+def run_path(kind: Kind, id_: TeamId, run_id: RunId) -> str:
+    """Where one of its runs is found."""
+    return f"{component_path(kind, id_)}/runs/{quote(run_id, safe='')}"
 
 
 def read_submission(
@@ -64,7 +82,7 @@ def read_submission(
     fields = form.fields
     message = _message(form)
     _flag(fields, "monitor")
-    _integer(fields, "version")
+    integer("version", fields.get("version", ""))
     route = f"POST {component_path(kind, id_)}/runs"
     origin, run_id = _run_id(tenant, route, fields, idempotency_key)
     return Submission(
@@ -79,26 +97,22 @@ def read_submission(
             session_state=_object_or_nothing(fields, "session_state"),
             dependencies=_object_or_nothing(fields, "dependencies"),
             add_history_to_context=_flag(fields, "add_history_to_context"),
+            stream=_flag(fields, "stream") is not False,
         ),
         origin,
         kind,
+        background=_flag(fields, "background") is True,
+        stream_events=_flag(fields, "stream_events") is not False,
     )
 
 
-def check_supported(form: Form, path: str, base_url: str) -> None:
+def check_supported(form: Form) -> None:
     """Raises `Problem` 501 for what is asked of a later release."""
-    stream, background = _flag(form.fields, "stream"), _flag(form.fields, "background")
     given = {name for name, value in form.fields.items() if value.strip().lower() not in NOTHING}
     later = [name for name in NOT_YET if name in given or name in form.files]
     if form.files or later:
         named = ", ".join(sorted({*form.files, *later}))
         raise Problem(501, f"not supported yet: {named}; send text only", "not_supported")
-    if background or stream is not False:
-        what = "background runs are" if background else "streaming is"
-        curl = _curl(form.fields["message"], path, base_url)
-        raise Problem(
-            501, f"{what} not supported yet; ask for the whole answer: {curl}", "not_supported"
-        )
 
 
 def session_of(run_id: RunId, origin: Origin) -> SessionId:
@@ -174,13 +188,13 @@ def _flag(fields: Mapping[str, str], name: str) -> bool | None:
     raise field_problem("bool_parsing", ("body", name), says, value)
 
 
-def _integer(fields: Mapping[str, str], name: str) -> None:
-    value = fields.get(name, "")
+def integer(name: str, value: str, place: str = "body") -> int | None:
+    """A whole number, or None for nothing. Raises `Problem`."""
     try:
-        int(value[:20] or 0)
+        return int(value[:20]) if value else None
     except ValueError as error:
         says = "Input should be a valid integer, unable to parse string as an integer"
-        raise field_problem("int_parsing", ("body", name), says, value) from error
+        raise field_problem("int_parsing", (place, name), says, value) from error
 
 
 def _metadata(fields: Mapping[str, str]) -> dict[str, Any] | None:
@@ -223,9 +237,3 @@ def _check_depth(value: Any, left: int) -> None:
     )
     for child in children:
         _check_depth(child, left - 1)
-
-
-def _curl(message: str, path: str, base_url: str) -> str:
-    is_plain = message.isprintable() and len(message) <= 200 and message[0] not in "@<"
-    said = shlex.quote(f"message={message if is_plain else 'Hello'}")
-    return f"curl -X POST {base_url.rstrip('/')}{path}/runs -F {said} -F stream=false"

@@ -85,6 +85,22 @@ class Bus:
         except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError) as error:
             raise BusUnavailable("the connection to the bus is closed") from error
 
+    async def request_many(
+        self, subject: str, data: bytes, is_last: Callable[[Msg], bool]
+    ) -> list[Msg] | None:
+        """Like `request`, for an answer in many messages of which the last tells that it is."""
+        if self.client.is_closed:
+            raise BusUnavailable("the connection to the bus is closed")
+        if not self.client.is_connected:
+            return None
+        wait_s = self.settings.request_timeout_s
+        try:
+            return await self.replies.gather(subject, data, is_last, wait_s=wait_s)
+        except nats.errors.OutboundBufferLimitError:
+            return None
+        except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError) as error:
+            raise BusUnavailable("the connection to the bus is closed") from error
+
     async def barrier(self) -> None:
         """Return once the server this client is connected to has seen everything sent so far."""
         await asyncio.sleep(0)

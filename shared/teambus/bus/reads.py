@@ -16,6 +16,7 @@ from teambus.bus.publish import ApiError
 
 NOT_FOUND = 404
 NOT_NOW = 503
+END_OF_PAGE = 204
 STREAM_MISSING = 10059
 
 
@@ -107,7 +108,31 @@ async def last_nearby(bus: Bus, stream: str, subject: str) -> Stored | None:
         return None
     if "Status" in headers:
         raise BusUnavailable(f"{stream}: {headers.get('Description', headers['Status'])}")
-    return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), reply.data, headers)
+    return _direct(reply)
+
+
+async def page(
+    bus: Bus, stream: str, subject: str, *, start: int, messages_max: int, bytes_max: int
+) -> list[Stored]:
+    """The next messages of a subject from the sequence `start`, oldest first, in one question.
+
+    From any replica: may miss the newest. Never more than `messages_max`, and no further one
+    after `bytes_max` bytes. Raises `BusUnavailable` at once when nothing answers.
+    """
+    query = {
+        "seq": start,
+        "next_by_subj": subject,
+        "batch": messages_max,
+        "max_bytes": bytes_max,
+    }
+    asked = f"$JS.API.DIRECT.GET.{stream}"
+    messages = await bus.request_many(asked, msgspec.json.encode(query), _is_status)
+    if messages is None:
+        raise BusUnavailable(f"{asked}: no answer")
+    headers = dict(messages.pop().headers or {})
+    if headers["Status"] not in (str(END_OF_PAGE), str(NOT_FOUND)):
+        raise BusUnavailable(f"{stream}: {headers.get('Description', headers['Status'])}")
+    return [_direct(message) for message in messages]
 
 
 async def call(bus: Bus, subject: str, data: bytes, *, patience_s: float | None = None) -> Msg:
@@ -149,6 +174,16 @@ async def _leader_read(
         base64.b64decode(found.data),
         _headers(base64.b64decode(found.hdrs)),
     )
+
+
+def _direct(message: Msg) -> Stored:
+    headers = dict(message.headers or {})
+    return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), message.data, headers)
+
+
+def _is_status(message: Msg) -> bool:
+    """Whether this is not a stored message but the server's word about the question."""
+    return not message.data and "Status" in (message.headers or {})
 
 
 def _headers(block: bytes) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Answers to this process's questions on the bus, told apart by a number in their reply subject."""
 
 import asyncio
+from collections.abc import Callable
 from itertools import count
 
 from nats.aio.client import Client
@@ -21,6 +22,7 @@ class Replies:
         self._prefix = ""
         self._numbers = count()
         self._open: dict[str, asyncio.Future[Msg | None]] = {}
+        self._gathering: dict[str, Callable[[Msg], None]] = {}
 
     async def listen(self) -> None:
         """Call once, when connected: only then the client knows where it may listen."""
@@ -43,9 +45,38 @@ class Replies:
             timer.cancel()
             del self._open[reply]
 
+    async def gather(
+        self, subject: str, data: bytes, is_last: Callable[[Msg], bool], *, wait_s: float
+    ) -> list[Msg] | None:
+        """Ask once for an answer in many messages; None when the last did not come in `wait_s`."""
+        reply = f"{self._prefix}.{next(self._numbers)}"
+        messages: list[Msg] = []
+        whole = asyncio.Event()
+
+        def take(message: Msg) -> None:
+            messages.append(message)
+            if is_last(message):
+                whole.set()
+
+        self._gathering[reply] = take
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._client.publish(subject, data, reply=reply)
+                await whole.wait()
+        except TimeoutError:
+            return None
+        finally:
+            del self._gathering[reply]
+        return messages
+
     async def _on_message(self, message: Msg) -> None:
         answer = self._open.get(message.subject)
-        if answer is None or answer.done():
+        if answer is None:
+            gathering = self._gathering.get(message.subject)
+            if gathering is not None:
+                gathering(message)
+            return
+        if answer.done():
             return
         nobody = message.headers is not None and message.headers.get("Status") == NO_RESPONDERS
         answer.set_result(None if nobody and not message.data else message)

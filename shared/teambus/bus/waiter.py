@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import msgspec
 import structlog
@@ -23,6 +24,9 @@ from teambus.contracts.run import RunRefused
 log = structlog.get_logger(__name__)
 
 HEARD_MAX = 64
+FRAMES_HEARD = ".frame.batch"
+
+HearFrames: TypeAlias = Callable[[Msg], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +34,34 @@ class RunEnd:
     """A run-completed event as far as a reply needs it.
 
     `event` is the whole event and `output` the part of it a client reads, both as they were
-    written: an answer of megabytes is passed on without being taken apart.
+    written: an answer of megabytes is passed on without being taken apart. `frames` is the number
+    of the frame that the event is to readers of a stream.
     """
 
     session_id: SessionId
     code: str | None
     output: bytes
     event: bytes
+    frames: int = 0
 
 
 class _Completed(msgspec.Struct, tag="run.completed.v1", tag_field="kind"):
     session_id: SessionId
     output: msgspec.Raw
     code: str | None = None
+    frames: int = 0
 
 
 _completed = msgspec.json.Decoder(_Completed)
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """Which run: one that another team has under the same id is another run."""
+
+    tenant: Tenant
+    team_id: TeamId
+    run_id: RunId
 
 
 class Listener:
@@ -55,11 +71,14 @@ class Listener:
     subscription, so no barrier is needed. Nodes further away may miss: hence the looking up.
     """
 
-    def __init__(self, bus: Bus, bodies: Bodies, tenant: Tenant, team: TeamId, run: RunId) -> None:
+    def __init__(
+        self, bus: Bus, bodies: Bodies, run: RunKey, hear_frames: HearFrames | None
+    ) -> None:
         self._bus = bus
         self._bodies = bodies
-        self._completed = subjects.event(tenant, team, run, "completed")
-        self._refused = subjects.event(tenant, team, run, "refused")
+        self._hear_frames = hear_frames
+        self._completed = subjects.event(run.tenant, run.team_id, run.run_id, "completed")
+        self._refused = subjects.event(run.tenant, run.team_id, run.run_id, "refused")
         self._heard: asyncio.Queue[Msg | None] = asyncio.Queue(maxsize=HEARD_MAX)
         self._given_up = False
 
@@ -128,7 +147,9 @@ class Listener:
         return _refusal(message.data, request_seq) if subject == self._refused else None
 
     async def on_message(self, message: Msg) -> None:
-        if message.subject.endswith((".completed", ".refused")) and not self._heard.full():
+        if self._hear_frames is not None and message.subject.endswith(FRAMES_HEARD):
+            self._hear_frames(message)
+        elif message.subject.endswith((".completed", ".refused")) and not self._heard.full():
             self._heard.put_nowait(message)
 
 
@@ -146,10 +167,11 @@ class Waiter:
 
     @asynccontextmanager
     async def listening(
-        self, tenant: Tenant, team_id: TeamId, run_id: RunId
+        self, run: RunKey, *, hear_frames: HearFrames | None = None
     ) -> AsyncIterator[Listener]:
-        listener = Listener(self._bus, self._bodies, tenant, team_id, run_id)
-        heard = subjects.live(tenant, run_id, "*")
+        """Listen while the block runs; `hear_frames` is given each batch of frames as it comes."""
+        listener = Listener(self._bus, self._bodies, run, hear_frames)
+        heard = subjects.live(run.tenant, run.run_id, "*" if hear_frames is None else ">")
         subscription = await self._bus.client.subscribe(heard, cb=listener.on_message)
         self._bus.reconnect_listeners.add(listener.wake)
         self._open.add(listener)
@@ -161,9 +183,9 @@ class Waiter:
             if not self._bus.client.is_closed:
                 await subscription.unsubscribe()
 
-    async def end_of(self, tenant: Tenant, team_id: TeamId, run_id: RunId) -> RunEnd | None:
+    async def end_of(self, run: RunKey) -> RunEnd | None:
         """The end of a run, as the stream's leader knows it."""
-        subject = subjects.event(tenant, team_id, run_id, "completed")
+        subject = subjects.event(run.tenant, run.team_id, run.run_id, "completed")
         stored = await reads.last(self._bus, EVENTS, subject)
         return None if stored is None else await _read(self._bodies, stored.data, stored.headers)
 
@@ -179,7 +201,7 @@ async def _read(bodies: Bodies, data: bytes, headers: dict[str, str]) -> RunEnd:
         read = _completed.decode(event)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedMessage(f"not a run.completed.v1: {error}") from error
-    return RunEnd(read.session_id, read.code, bytes(read.output), event)
+    return RunEnd(read.session_id, read.code, bytes(read.output), event, read.frames)
 
 
 def _refusal(data: bytes, request_seq: int | None) -> RunRefused | None:

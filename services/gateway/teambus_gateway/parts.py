@@ -1,0 +1,34 @@
+"""What the endpoints work with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from teambus.contracts.ids import Tenant
+from teambus_gateway.cancelling import Cancelling
+from teambus_gateway.catalogue import Catalogue
+from teambus_gateway.databases import Databases
+from teambus_gateway.forms import FormLimits
+from teambus_gateway.lookup import Lookup
+from teambus_gateway.runs import Runs
+from teambus_gateway.streams import Streams
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One of each, shared by all requests."""
+
+    tenant: Tenant
+    runs: Runs
+    lookup: Lookup
+    cancelling: Cancelling
+    streams: Streams
+    catalogue: Catalogue
+    databases: Databases
+    form_limits: FormLimits
+
+
+def json_reply(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")

@@ -1,0 +1,152 @@
+"""The endpoints of runs, the same for every kind of thing that runs."""
+
+import structlog
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from teambus_gateway import openapi
+from teambus_gateway.catalogue import Description, Kind
+from teambus_gateway.forms import read_form
+from teambus_gateway.lookup import Wanted
+from teambus_gateway.parts import Parts, json_reply
+from teambus_gateway.problems import Problem, missing
+from teambus_gateway.shapes import run_body
+from teambus_gateway.sse import Chunks, EventStream, meta_lines
+from teambus_gateway.submission import (
+    Submission,
+    check_supported,
+    component_path,
+    integer,
+    read_submission,
+)
+from teambus_gateway.teller import Teller
+
+log = structlog.get_logger(__name__)
+
+
+def add_run_routes(app: FastAPI, parts: Parts, kind: Kind) -> None:
+    """All endpoints of the runs of one kind."""
+    runs = f"{component_path(kind, f'{{{kind}_id}}')}/runs"
+
+    @app.post(runs, **openapi.run_component(kind))
+    async def submit_run(request: Request) -> Response:
+        return await _submit(parts, kind, request)
+
+    @app.get(f"{runs}/{{run_id}}", **openapi.get_run(kind))
+    async def get_run(request: Request) -> Response:
+        return await _poll(parts, kind, request)
+
+    @app.post(f"{runs}/{{run_id}}/resume", **openapi.resume_run(kind))
+    async def resume_run(request: Request) -> Response:
+        return await _resume(parts, kind, request)
+
+    @app.post(f"{runs}/{{run_id}}/cancel", **openapi.cancel_run(kind))
+    async def cancel_run(request: Request) -> Response:
+        return await _cancel(parts, kind, request)
+
+    @app.get(f"{runs}/{{run_id}}/events", **openapi.get_run_events(kind))
+    async def get_run_events(request: Request) -> Response:
+        return await _events(parts, kind, request)
+
+
+async def _submit(parts: Parts, kind: Kind, request: Request) -> Response:
+    form = await read_form(request, parts.form_limits)
+    key = request.headers.get("idempotency-key")
+    asked = read_submission(parts.tenant, kind, request.path_params[f"{kind}_id"], form, key)
+    component = await _component(parts, kind, request)
+    check_supported(form)
+    if asked.background and component.db_id is None:
+        detail = f"Background execution requires a database to be configured on the {kind}"
+        raise Problem(400, detail)
+    structlog.contextvars.bind_contextvars(
+        tenant=parts.tenant, team_id=component.id, run_id=asked.request.run_id
+    )
+    if asked.request.stream:
+        teller = Teller(
+            component, asked.key, indexed=asked.background, all_events=asked.stream_events
+        )
+        return _stream(parts, parts.streams.submitted(teller, asked))
+    if asked.background:
+        return await _begin(parts, asked)
+    end = await parts.runs.answer(asked)
+    log.debug("run answered", code=end.code)
+    return Response(run_body(component, end.output), media_type="application/json")
+
+
+async def _begin(parts: Parts, asked: Submission) -> Response:
+    status = await parts.runs.begin(asked)
+    run_id, session_id = asked.request.run_id, asked.request.session_id
+    return json_reply(
+        {"run_id": run_id, "session_id": session_id, "status": status.value}, status=202
+    )
+
+
+async def _poll(parts: Parts, kind: Kind, request: Request) -> Response:
+    session_id = request.query_params.get("session_id")
+    if session_id is None:
+        raise missing(("query", "session_id"))
+    wanted = await _wanted(parts, kind, request, session_id)
+    found = await parts.lookup.find(wanted)
+    log.debug("run looked up")
+    return Response(found, media_type="application/json")
+
+
+async def _cancel(parts: Parts, kind: Kind, request: Request) -> Response:
+    wanted = await _wanted(parts, kind, request, None)
+    await parts.cancelling.order(wanted.tenant, wanted.component.id, wanted.run_id)
+    log.debug("cancel ordered")
+    return json_reply({})
+
+
+async def _resume(parts: Parts, kind: Kind, request: Request) -> Response:
+    fields = (await read_form(request, parts.form_limits)).fields
+    after = _after(integer("last_event_index", fields.get("last_event_index", "")))
+    wanted = await _wanted(parts, kind, request, fields.get("session_id") or None)
+    try:
+        standing = await parts.lookup.standing(wanted)
+    except Problem as problem:
+        if problem.status != 404:
+            raise
+        return _stream(parts, _unknown(wanted))
+    teller = Teller(wanted.component, wanted.key, indexed=True)
+    return _stream(parts, parts.streams.resumed(teller, standing, after))
+
+
+async def _events(parts: Parts, kind: Kind, request: Request) -> Response:
+    """Says 204 to a client that has had everything: a browser would come back for ever."""
+    given = request.headers.get("last-event-id", "")
+    place, name = "header", "Last-Event-ID"
+    if not given:
+        place, name = "query", "last_event_index"
+        given = request.query_params.get(name, "")
+    after = _after(integer(name, given, place))
+    wanted = await _wanted(parts, kind, request, request.query_params.get("session_id") or None)
+    standing = await parts.lookup.standing(wanted)
+    teller = Teller(wanted.component, wanted.key, indexed=True)
+    if await parts.streams.has_all(teller, standing, after):
+        return Response(status_code=204)
+    return _stream(parts, parts.streams.followed(teller, standing, after))
+
+
+async def _wanted(parts: Parts, kind: Kind, request: Request, session_id: str | None) -> Wanted:
+    component = await _component(parts, kind, request)
+    run_id = request.path_params["run_id"]
+    structlog.contextvars.bind_contextvars(tenant=parts.tenant, team_id=component.id, run_id=run_id)
+    return Wanted(parts.tenant, component, run_id, session_id)
+
+
+async def _component(parts: Parts, kind: Kind, request: Request) -> Description:
+    return await parts.catalogue.component(kind, request.path_params[f"{kind}_id"])
+
+
+def _stream(parts: Parts, chunks: Chunks) -> EventStream:
+    return EventStream(chunks, stall_s=parts.streams.limits.stall_s)
+
+
+async def _unknown(wanted: Wanted) -> Chunks:
+    yield meta_lines("error", error=f"Run {wanted.run_id} not found in buffer or database")
+
+
+def _after(last_event_index: int | None) -> int:
+    return -1 if last_event_index is None else max(-1, last_event_index)
