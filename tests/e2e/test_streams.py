@@ -113,6 +113,21 @@ async def test_a_stream_goes_on_when_another_runner_takes_the_run_over(story: Sy
         assert numbers(await later.rest()) == ids
 
 
+async def test_the_stream_of_a_cancelled_run_ends_with_that(story: System) -> None:
+    await story.model.rules([{"match": "Give facts", "hold": "gate"}])
+    async with streaming(story.client, run_id="cancelled") as source:
+        await story.model.wait_for_calls(3, timeout_s=20)
+        reply = await story.client.post(f"{RUNS}/cancelled/cancel")
+        assert (reply.status_code, reply.json()) == (200, {})
+        events = await source.rest()
+    assert [event.event for event in events if is_last_word(event)] == ["TeamRunCancelled"]
+    assert events[-1].event == "TeamRunCancelled"
+    async with following(story.client, "cancelled") as later:
+        assert [event.data for event in await later.rest()] == [
+            {**event.data, "event_index": event.id} for event in events
+        ]
+
+
 async def test_a_stream_is_gone_on_with_after_everything_was_killed(story: System) -> None:
     await story.model.rules([{"match": "Give facts", "hold": "gate"}])
     async with streaming(story.client, run_id="killed", background="true") as source:
