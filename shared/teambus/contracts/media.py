@@ -7,6 +7,7 @@ import msgspec
 MediaKind: TypeAlias = Literal["image", "audio", "video", "file"]
 
 STORAGE_BACKEND = "nats"
+BODIES_BUCKET = "teambus_bodies"
 
 
 class Media(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
