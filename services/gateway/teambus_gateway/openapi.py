@@ -124,7 +124,7 @@ def run_component(kind: Kind) -> Words:
         "The events of the run; with stream=false the finished run, whose `status` is COMPLETED, "
         "ERROR or CANCELLED.",
         {
-            400: "The form cannot be read, files of such a type are not taken, or a database is needed.",
+            400: "The form cannot be read, a file is not taken, or there is no database.",
             404: f"No such {kind}, or the session belongs to another user.",
             408: "The body did not arrive in time.",
             409: "The run id or the idempotency key belongs to another request.",
