@@ -89,7 +89,7 @@ class Stopping(Bodies):
 
 
 def stop_after(parts: Parts, count: int, error: BaseException) -> None:
-    parts.media._bodies = Stopping(parts.media._bodies, count, error)
+    parts.media.bodies = Stopping(parts.media.bodies, count, error)
 
 
 @pytest.mark.parametrize("stored", [0, 1])

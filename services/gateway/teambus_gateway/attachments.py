@@ -17,6 +17,7 @@ from teambus_gateway.problems import Problem, field_problem
 log = structlog.get_logger(__name__)
 
 UPLOADS = "files"
+METADATA = "files_metadata"
 METADATA_BYTES_MAX = 8000
 
 
@@ -30,7 +31,7 @@ class MediaLimits:
 
 async def read_attachments(form: Form, limits: MediaLimits) -> list[Attachment]:
     """The files of a form, uploads first. Raises `Problem`: 400, 413 or 422."""
-    if not form.files and form.fields.keys().isdisjoint((*JSON_FIELDS, UPLOADS)):
+    if not form.files and form.fields.keys().isdisjoint((*JSON_FIELDS, UPLOADS, METADATA)):
         return []
     texts = sum(len(form.fields.get(name, "")) for name in JSON_FIELDS)
     if texts + sum(len(upload.content) for upload in form.files) <= PARSED_INLINE_BYTES_MAX:
@@ -55,7 +56,7 @@ def _uploaded(form: Form, limits: MediaLimits) -> Iterator[Attachment]:
     if form.fields.get(UPLOADS):
         says = "Value error, Expected UploadFile, received: <class 'str'>"
         raise field_problem("value_error", ("body", UPLOADS), says, form.fields[UPLOADS][:100])
-    metadata = _metadata(form.fields.get("files_metadata", ""))
+    metadata = _metadata(form.fields.get(METADATA, ""))
     position = 0
     for upload in form.files:
         if upload.field == UPLOADS:

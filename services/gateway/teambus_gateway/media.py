@@ -57,26 +57,26 @@ class Attachment:
 class MediaStore:
     """Puts the bytes of a submission's files where its run finds them."""
 
-    def __init__(self, bus_bodies: Bodies, *, retry_after_s: int) -> None:
-        self._bodies = bus_bodies
-        self._retry_after_s = retry_after_s
+    def __init__(self, bodies: Bodies, *, retry_after_s: int) -> None:
+        self.bodies = bodies
+        self.retry_after_s = retry_after_s
 
     async def put(self, run_id: RunId, attachments: Sequence[Attachment]) -> None:
         """Return when all are stored, which is before the run is asked for: no run ever lacks a
         file that its caller sent. What is stored for a request that then fails is never read.
         """
-        with bus_problems(run_id, self._retry_after_s):
+        with bus_problems(run_id, self.retry_after_s):
             try:
                 for each in attachments:
                     if each.url is None:
                         name = object_name(run_id, each.sha256.hex())
-                        await self._bodies.put(name, each.content, each.sha256)
+                        await self.bodies.put(name, each.content, each.sha256)
             except BusUnavailable as error:
                 log.error("could not store the files of a request", error=str(error))
                 raise Problem(
                     503,
                     "the files could not be stored, so the run was not started; try again later",
                     "bus_unavailable",
-                    retry_after_s=self._retry_after_s,
+                    retry_after_s=self.retry_after_s,
                     run_id=run_id,
                 ) from error

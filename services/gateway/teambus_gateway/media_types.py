@@ -57,6 +57,8 @@ _KIND_OF_TYPE: dict[str, MediaKind] = {
     **{f"video/{name}": "video" for name in _VIDEO_TYPES},
     **dict.fromkeys(DOCUMENT_TYPES, "file"),
 }
+SHOWN_TYPES = frozenset({*_KIND_OF_TYPE} - DOCUMENT_TYPES | {"application/pdf", "text/plain"})
+"""Types that a browser may be given as they are, for it runs none of them."""
 _KIND_OF_EXTENSION: dict[str, MediaKind] = {
     **dict.fromkeys(DOCUMENTS, "file"),
     **dict.fromkeys(_IMAGES, "image"),
