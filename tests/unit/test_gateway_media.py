@@ -126,6 +126,8 @@ async def test_files_in_json_fields_are_taken_as_the_client_of_agentos_writes_th
 async def test_a_text_document_is_written_as_text_and_others_as_base64() -> None:
     text = {"content": "TestData", "mime_type": "text/plain", "filename": "a.txt"}
     assert bytes((await read(input_files=[text]))[0].content) == b"TestData"
+    folded = {"content": "AQID\r\nBAUG\n", "mime_type": "application/pdf"}
+    assert bytes((await read(input_files=[folded]))[0].content) == bytes([1, 2, 3, 4, 5, 6])
     untyped = {"content": base64.b64encode(b"\x00").decode()}
     assert bytes((await read(input_files=[untyped]))[0].content) == b"\x00"
 
@@ -151,6 +153,7 @@ async def test_what_is_no_list_of_objects_is_refused(field: str, given: str) -> 
     ("field", "given", "says"),
     [
         ("images", {"content": "not base64!"}, "is not base64"),
+        ("images", {"content": "eA!=="}, "is not base64"),
         ("images", {"content": "eA=="} | {"url": "https://x/y"}, "either 'content' or 'url'"),
         ("images", {}, "either 'content' or 'url'"),
         ("images", {"filepath": "/etc/passwd"}, "'filepath' is not read"),

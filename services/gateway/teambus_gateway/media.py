@@ -67,10 +67,7 @@ class MediaStore:
         """
         with bus_problems(run_id, self.retry_after_s):
             try:
-                for each in attachments:
-                    if each.url is None:
-                        name = object_name(run_id, each.sha256.hex())
-                        await self.bodies.put(name, each.content, each.sha256)
+                await self._put(run_id, attachments)
             except BusUnavailable as error:
                 log.error("could not store the files of a request", error=str(error))
                 raise Problem(
@@ -80,3 +77,9 @@ class MediaStore:
                     retry_after_s=self.retry_after_s,
                     run_id=run_id,
                 ) from error
+
+    async def _put(self, run_id: RunId, attachments: Sequence[Attachment]) -> None:
+        for each in attachments:
+            if each.url is None:
+                name = object_name(run_id, each.sha256.hex())
+                await self.bodies.put(name, each.content, each.sha256)
