@@ -191,6 +191,21 @@ async def test_what_cannot_be_taken_is_refused_before_any_run(
     assert await story.queued() == 0
 
 
+async def test_a_streamed_run_and_one_in_the_background_are_shown_their_files_too(
+    story: System,
+) -> None:
+    streamed = await send(story, ("cat.png", PNG, "image/png"), stream="true")
+    assert streamed.text.count("event: TeamRunCompleted") == 1, streamed.text
+    accepted = await send(story, ("cat.png", PNG, "image/png"), background="true")
+    assert accepted.status_code == 202, accepted.text
+    end = await story.completed(accepted.json()["run_id"])
+    assert end.output.status == "COMPLETED"
+    calls = await story.model.calls()
+    assert len(calls) == 8
+    assert {seen.sha256 for call in calls for seen in call.files} == {sha256(PNG)}
+    assert all(call.files for call in calls)
+
+
 async def test_a_repeat_with_the_same_file_is_one_run_and_with_another_is_refused(
     story: System,
 ) -> None:

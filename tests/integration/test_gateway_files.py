@@ -14,7 +14,7 @@ import pytest
 from teambus.bus.bodies import Bodies
 from teambus.bus.errors import BusUnavailable, StreamFull
 from teambus.contracts.run import RunRequest
-from teambus_gateway.routes import Parts
+from teambus_gateway.parts import Parts
 from tests.integration.gateway_parts import Served, System, system
 from tests.support.system import until
 

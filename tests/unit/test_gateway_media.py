@@ -180,7 +180,7 @@ async def test_a_file_that_cannot_be_read_is_refused_with_its_place_and_the_reas
 
 async def test_no_files_are_no_files_however_that_is_said() -> None:
     for nothing in ("", "[]", "null", " None "):
-        assert await read(images=nothing, audio=nothing, input_files=nothing, files="") == []
+        assert await read(images=nothing, audio=nothing, input_files=nothing, files=nothing) == []
 
 
 async def test_text_where_files_are_uploaded_is_refused_and_other_uploads_are_ignored() -> None:

@@ -10,7 +10,7 @@ import structlog
 
 from teambus_gateway.forms import PARSED_INLINE_BYTES_MAX, Form, Upload
 from teambus_gateway.media import Attachment, Metadata
-from teambus_gateway.media_fields import JSON_FIELDS, not_an_array, written
+from teambus_gateway.media_fields import JSON_FIELDS, NOTHING, not_an_array, written
 from teambus_gateway.media_types import format_of, kind_of, type_of
 from teambus_gateway.problems import Problem, field_problem
 
@@ -53,7 +53,7 @@ def _read(form: Form, limits: MediaLimits) -> list[Attachment]:
 
 
 def _uploaded(form: Form, limits: MediaLimits) -> Iterator[Attachment]:
-    if form.fields.get(UPLOADS):
+    if form.fields.get(UPLOADS, "").strip().lower() not in NOTHING:
         says = "Value error, Expected UploadFile, received: <class 'str'>"
         raise field_problem("value_error", ("body", UPLOADS), says, form.fields[UPLOADS][:100])
     metadata = _metadata(form.fields.get(METADATA, ""))

@@ -23,14 +23,14 @@ JSON_FIELDS: Mapping[str, MediaKind] = {
     "input_files": "file",
 }
 URL_LENGTH_MAX = 8000
-_NOTHING = frozenset({"", "null", "none", "[]"})
+NOTHING = frozenset({"", "null", "none", "[]"})
 
 
 def written(form: Form) -> Iterator[Attachment]:
     """The files that are written in JSON fields."""
     for field, kind in JSON_FIELDS.items():
         text = form.fields.get(field, "")
-        if text.strip().lower() in _NOTHING:
+        if text.strip().lower() in NOTHING:
             continue
         for at, item in enumerate(_items(field, text)):
             try:
