@@ -26,7 +26,7 @@ from teambus.contracts.journal import (
     ToolResult,
     ToolReturned,
 )
-from teambus.contracts.media import Media
+from teambus.contracts.media import Media, MediaOutput, MediaReference
 from teambus.contracts.message import Message
 from teambus.contracts.output import (
     ChatMessage,
@@ -55,6 +55,29 @@ METRICS = Metrics(
     duration=1.0,
     details={"model": [TokenDetails(id="gpt-5.2", provider="OpenAI", input_tokens=10)]},
 )
+SHOWN = MediaOutput(
+    id="f-1",
+    url="https://example.org/a.png",
+    format="png",
+    mime_type="image/png",
+    filename="a.png",
+    detail="low",
+    metadata={"m": "x"},
+    media_reference=MediaReference(
+        media_id="f-1",
+        storage_key="r-1/00ff",
+        storage_backend="nats",
+        bucket="teambus_bodies",
+        media_type="image",
+        mime_type="image/png",
+        filename="a.png",
+        size=12,
+        content_hash="00ff",
+    ),
+)
+INPUT = TeamRunInput(
+    input_content="question", images=[SHOWN], videos=[SHOWN], audios=[SHOWN], files=[SHOWN]
+)
 CALL = ToolCall(id="call_1", function=FunctionCall(name="search", arguments='{"q":"ü"}'))
 CHAT = ChatMessage(
     id="m-1",
@@ -70,6 +93,10 @@ CHAT = ChatMessage(
     tool_call_error=False,
     tool_calls=[CALL],
     metrics=METRICS,
+    images=[SHOWN],
+    audio=[SHOWN],
+    videos=[SHOWN],
+    files=[SHOWN],
 )
 EXECUTION = ToolExecution(
     tool_call_id="call_1",
@@ -91,6 +118,7 @@ MEDIA = Media(
     format="pdf",
     detail="low",
     size=12,
+    metadata={"m": "x"},
 )
 MEMBER = RunOutput(
     run_id="r-1-member",
@@ -126,7 +154,7 @@ OUTPUT = TeamRunOutput(
     team_name="Desk",
     parent_run_id="r-0",
     user_id="ann",
-    input=TeamRunInput(input_content="question"),
+    input=INPUT,
     content="answer ü\n",
     messages=[CHAT],
     metrics=METRICS,

@@ -38,7 +38,6 @@ from teambus.testing.model import ModelServer
 from teambus_team_runner import main as composition
 from teambus_team_runner.databases import Databases
 from teambus_team_runner.line import Line
-from teambus_team_runner.models.catalogue import Models
 from teambus_team_runner.sessions import (
     LoadedSession,
     RunWrite,
@@ -145,7 +144,7 @@ class Runs:
             stack.push_async_callback(stores.close)
             faults = faults or Faults()
             databases = FaultyDatabases(components, stores, faults)
-            models = await stack.enter_async_context(Models(composition._model_limits(settings)))
+            models = await stack.enter_async_context(composition._models(settings, bus))
             pool = Consumer(topology.REQUESTS, topology.pool_name(self.app.id), self.ack_wait_s)
             limits = WatchLimits(settings.cancels_max, settings.cancel_look_s)
             cancels = CancelWatch(bus, limits)

@@ -18,6 +18,7 @@ from teambus.contracts.catalogue import (
     HookDescription,
     TeamDescription,
 )
+from teambus.contracts.media import BODIES_BUCKET
 from tests.integration.bus_parts import APP, HOOK, POOL, Here, here
 
 MIB = 1024 * 1024
@@ -134,14 +135,14 @@ async def test_a_large_body_is_read_by_any_nats_client(tmp_path: Path) -> None:
         data, headers = await bodies.fit(body, owner="run one\r\n")
         (name,) = headers.values()
         assert (data, len(body)) == (b"", 2 * MIB)
-        store = await place.bus.client.jetstream().object_store(topology.BODIES_BUCKET)
+        store = await place.bus.client.jetstream().object_store(BODIES_BUCKET)
         assert (await store.get(name)).data == body
         assert await bodies.load(data, headers) == body
 
 
 async def test_a_body_another_client_wrote_is_read(tmp_path: Path) -> None:
     async with here(tmp_path) as place:
-        store = await place.bus.client.jetstream().object_store(topology.BODIES_BUCKET)
+        store = await place.bus.client.jetstream().object_store(BODIES_BUCKET)
         await store.put("theirs", b"x" * MIB)
         assert await Bodies(place.bus).load(b"", {"Teambus-Body": "theirs"}) == b"x" * MIB
 

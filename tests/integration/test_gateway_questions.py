@@ -12,6 +12,7 @@ from teambus.bus.connection import Bus
 from teambus.contracts import headers, subjects
 from teambus.contracts.message import decode
 from teambus.contracts.run import RunCompleted
+from teambus.domain.media import object_name
 from tests.integration.gateway_parts import system
 
 
@@ -55,6 +56,21 @@ async def test_the_same_start_again_is_the_same_run_and_another_is_refused(tmp_p
     assert other.error_code == "409"
     assert read(other)["code"] == "run_id_in_use"
     assert len(here.runner.taken) == 1
+
+
+async def test_a_run_is_started_with_files_that_are_in_the_store(tmp_path: Path) -> None:
+    async with system(tmp_path) as here, here.gateway():
+        asked: dict[str, Any] = {"team_id": "content-team", "input": "hi", "run_id": "an odd id"}
+        name = object_name("an odd id", "00ff")
+        image = {"id": "1", "kind": "image", "object": name}
+        started = await put(here.bus, "run.start", {**asked, "media": [image]})
+        assert started.error_code is None, started
+        other = {"id": "1", "kind": "image", "object": "an odd id/00ff"}
+        refused = await put(here.bus, "run.start", {**asked, "media": [image, other]})
+        assert refused.error_code == "422"
+        assert f"media[1]: the object of this run begins with {name[:-4]!r}" in str(read(refused))
+        await here.runner.until_taken(1)
+    assert here.runner.taken[0].media[0].object == name
 
 
 async def test_what_cannot_be_understood_is_answered_with_the_reason(tmp_path: Path) -> None:

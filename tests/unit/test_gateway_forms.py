@@ -10,7 +10,13 @@ from starlette.types import Message
 from teambus_gateway.forms import Form, FormLimits, read_form
 from teambus_gateway.problems import Problem
 
-LIMITS = FormLimits(bytes_max=10_000, field_bytes_max=5_000, fields_max=20, timeout_s=5)
+LIMITS = FormLimits(
+    bytes_max=10_000,
+    field_bytes_max=5_000,
+    fields_max=20,
+    timeout_s=5,
+    large_fields=frozenset({"images"}),
+)
 B = b"boundary"
 MULTIPART = "multipart/form-data; boundary=boundary"
 URLENCODED = "application/x-www-form-urlencoded"
@@ -102,7 +108,45 @@ async def test_files_are_told_from_fields_and_empty_file_inputs_are_nothing() ->
         + multipart({"message": "m"})
     )
     form = await read(body, MULTIPART)
-    assert form == Form({"message": "m"}, frozenset({"files", "other"}))
+    assert form.fields == {"message": "m"}
+    assert form.file_fields == {"files", "other"}
+    assert [(upload.filename, bytes(upload.content)) for upload in form.files] == [
+        ('a; name="message".txt', b"x"),
+        ("b.txt", b"y"),
+    ]
+
+
+async def test_a_file_comes_through_byte_for_byte_with_its_name_and_type() -> None:
+    content = bytes(range(256)) + b"\r\n--bound\r\n\r\n--boundar"
+    body = part(
+        'name="files"; filename="grün 🎈.png"'.encode(),
+        content,
+        b"content-type:  Image/PNG; x=y\r\n",
+    )
+    body += part(b'name="files"; filename="old.png"; filename*=UTF-8\'\'gr%C3%BCn.png', b"")
+    for pieces in (1, 7):
+        form = await read(body + b"--" + B + b"--\r\n", MULTIPART, pieces=pieces)
+        first, second = form.files
+        assert (first.filename, first.content_type) == ("grün 🎈.png", "image/png")
+        assert bytes(first.content) == content
+        assert (second.filename, second.content_type, len(second.content)) == ("grün.png", "", 0)
+
+
+async def test_a_file_is_a_view_of_the_body_and_no_copy() -> None:
+    body = part(b'name="files"; filename="a"', b"x" * 4000) + b"--" + B + b"--\r\n"
+    form = await read(body, MULTIPART)
+    assert len(form.files[0].content.obj) == len(body)  # type: ignore[arg-type]  # it is bytes
+
+
+async def test_what_carries_files_may_be_as_large_as_the_request() -> None:
+    large = "x" * 5_001
+    assert (await read(multipart({"images": large}), MULTIPART)).fields == {"images": large}
+    assert (await read(f"images={large}".encode(), URLENCODED)).fields == {"images": large}
+    file = part(b'name="files"; filename="a"', b"y" * 5_001) + b"--" + B + b"--\r\n"
+    assert len((await read(file, MULTIPART)).files[0].content) == 5_001
+    with pytest.raises(Problem) as refusal:
+        await read(multipart({"message": large}), MULTIPART)
+    assert problem(refusal) == (413, "field_too_large")
 
 
 async def test_the_last_of_a_name_wins_in_both_encodings() -> None:

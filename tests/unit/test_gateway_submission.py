@@ -79,13 +79,12 @@ def test_what_only_the_caller_sees_does_not_change_the_request() -> None:
 
 
 def test_a_later_releases_wishes_are_named() -> None:
-    assert "images" in detail_of({"images": "[1]"})
+    assert "output_schema" in detail_of({"output_schema": '{"type": "object"}'})
 
 
-def test_media_that_is_sent_empty_is_no_media() -> None:
-    for nothing in ("", "[]", "null", "None"):
-        fields = {"message": "hi", "stream": "false", "images": nothing, "files": nothing}
-        check_supported(Form(fields))
+def test_a_wish_that_is_sent_empty_is_no_wish() -> None:
+    for nothing in ("", "{}", "null", "None"):
+        check_supported(Form({"message": "hi", "output_schema": nothing}))
 
 
 def test_json_the_bus_cannot_carry_is_refused() -> None:

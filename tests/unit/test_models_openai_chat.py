@@ -15,6 +15,7 @@ from teambus_team_runner.models.clients import Account, Clients
 from teambus_team_runner.models.limits import ModelLimits
 from teambus_team_runner.models.openai_chat import ChatModel
 from teambus_team_runner.models.port import ModelError, ModelRequest
+from tests.unit.media_fakes import FakeMedia
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -60,7 +61,9 @@ def model_at(
     base_url: str | None, clients: Clients, limits: ModelLimits = QUICK, **account: Any
 ) -> ChatModel:
     where = Account(api_key=KEY, base_url=base_url)
-    return ChatModel("gpt-test", "OpenAI", {}, replace(where, **account), clients, limits)
+    return ChatModel(
+        "gpt-test", "OpenAI", {}, replace(where, **account), clients, limits, FakeMedia()
+    )
 
 
 def asking(*texts: str) -> ModelRequest:

@@ -12,6 +12,7 @@ from teambus_team_runner.models.limits import ModelLimits
 from teambus_team_runner.models.openai_chat import ROLES
 from teambus_team_runner.models.port import ModelRequest, request_digest
 from teambus_team_runner.models.wire import UnreadableAnswer, decode_answer, encode_request
+from tests.unit.media_fakes import FakeMedia
 
 CALL = ToolCall(id="c1", function=FunctionCall(name="brew", arguments="{"))
 
@@ -140,7 +141,7 @@ async def test_a_declaration_brings_its_parameters_and_limits() -> None:
     declared = OpenAIChat(
         id="gpt", temperature=0.5, timeout=7, max_retries=0, request_params={"user": "u"}
     )
-    async with Models(ModelLimits()) as models:
+    async with Models(ModelLimits(), FakeMedia()) as models:
         model = models.of(declared)
 
     assert (model.id, model.provider) == ("gpt", "OpenAI")
@@ -149,7 +150,7 @@ async def test_a_declaration_brings_its_parameters_and_limits() -> None:
 
 
 async def test_a_digest_sees_what_the_model_sees_and_nothing_else() -> None:
-    async with Models(ModelLimits()) as models:
+    async with Models(ModelLimits(), FakeMedia()) as models:
         one, other = models.of(OpenAIChat(id="gpt")), models.of(OpenAIChat(id="gpt", seed=1))
     asked = ModelRequest([message("user", "tea")], [])
 

@@ -9,11 +9,12 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from starlette.requests import ClientDisconnect, Request
 
 from teambus_gateway.problems import Problem, field_problem
+from teambus_gateway.room import Hold
 
 PARSED_INLINE_BYTES_MAX = 64 * 1024
 """A larger body is taken apart in a thread, so that other requests are answered meanwhile."""
@@ -21,38 +22,58 @@ PART_HEADER_BYTES_MAX = 8 * 1024
 
 _BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
 _DISPOSITION = re.compile(rb"(?:^|\r\n)content-disposition:\s*form-data\s*(;[^\r\n]*)", re.I)
+_TYPE = re.compile(rb"(?:^|\r\n)content-type:[ \t]*([^\r\n]*)", re.I)
 _PARAMETER = re.compile(rb';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))')
 
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """What is more than this is refused."""
+    """What is more than this is refused. The `large_fields` hold files as text: their size is
+    bounded by that of the whole, as the size of files is.
+    """
 
     bytes_max: int
     field_bytes_max: int
     fields_max: int
     timeout_s: float
+    large_fields: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file in a form. `content` is a view of the request's body, which it keeps in memory."""
+
+    field: str
+    filename: str
+    content_type: str
+    content: memoryview
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Fields by name, the last of a name wins; and the names under which files came."""
+    """Fields by name, the last of a name wins; and the files, in the order they came."""
 
     fields: dict[str, str]
-    files: frozenset[str] = frozenset()
+    files: tuple[Upload, ...] = ()
+
+    @property
+    def file_fields(self) -> frozenset[str]:
+        """The names of fields under which files came."""
+        return frozenset(upload.field for upload in self.files)
 
 
 Parse: TypeAlias = Callable[[bytes, bytes, FormLimits], Form]
 
 
-async def read_form(request: Request, limits: FormLimits) -> Form:
+async def read_form(request: Request, limits: FormLimits, hold: Hold | None = None) -> Form:
     """The form of a request; one without a form, a JSON body say, has no fields.
 
-    Raises `Problem`: 413 before more than `bytes_max` is read, 408, 400 or 422.
+    Raises `Problem`: 413 before more than `bytes_max` is read, 408, 400 or 422; 503 when there is
+    no room for it in `hold`.
     """
     kind = request.headers.get("content-type", "")
     media = kind.partition(";")[0].strip().lower()
-    body = await read_body(request, limits)
+    body = await read_body(request, limits, hold)
     if media == "multipart/form-data":
         boundary = _boundary(kind)
         return await _apart(len(body), _multipart, body, boundary, limits)
@@ -61,13 +82,13 @@ async def read_form(request: Request, limits: FormLimits) -> Form:
     return Form({})
 
 
-async def read_body(request: Request, limits: FormLimits) -> bytes:
-    """Raises `Problem`: 413 before more than `bytes_max` is read, 408 or 400."""
+async def read_body(request: Request, limits: FormLimits, hold: Hold | None = None) -> bytes:
+    """Raises `Problem`: 413 before more than `bytes_max` is read, 408 or 400; 503 without room."""
     if int(request.headers.get("content-length") or 0) > limits.bytes_max:
         raise _too_large(limits)
     try:
         async with asyncio.timeout(limits.timeout_s):
-            return await _collect(request, limits)
+            return await _collect(request, limits, hold)
     except TimeoutError as error:
         detail = f"the request's body did not arrive within {limits.timeout_s:g} s"
         raise Problem(408, detail, "request_timeout") from error
@@ -75,13 +96,15 @@ async def read_body(request: Request, limits: FormLimits) -> bytes:
         raise Problem(400, "the request's body is cut short", "request_cut") from error
 
 
-async def _collect(request: Request, limits: FormLimits) -> bytes:
+async def _collect(request: Request, limits: FormLimits, hold: Hold | None) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limits.bytes_max:
             raise _too_large(limits)
+        if hold is not None:
+            hold.grow(len(chunk))
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
@@ -107,37 +130,53 @@ def _urlencoded(body: bytes, _boundary: bytes, limits: FormLimits) -> Form:
 
 def _multipart(body: bytes, boundary: bytes, limits: FormLimits) -> Form:
     fields: dict[str, str] = {}
-    files: set[str] = set()
+    files: list[Upload] = []
     for head, content in _parts(body, boundary, limits):
         name, filename = _named(head)
-        _check_size(name, len(content), limits)
         if filename is not None:
             # A browser sends a file input that was left empty as a file without name and content.
-            files.update({name} if filename or content else ())
+            if filename or content:
+                files.append(Upload(name, filename, _type(head), content))
             continue
+        _check_size(name, len(content), limits)
         try:
-            fields[name] = content.decode("utf-8")
+            fields[name] = str(content, "utf-8")
         except UnicodeDecodeError as error:
             raise _not_utf8(name) from error
-    return Form(fields, frozenset(files))
+    return Form(fields, tuple(files))
 
 
-def _parts(body: bytes, boundary: bytes, limits: FormLimits) -> Iterator[tuple[bytes, bytes]]:
+def _parts(body: bytes, boundary: bytes, limits: FormLimits) -> Iterator[tuple[bytes, memoryview]]:
     """The head and content of each part; what stands before the first or after the last is not."""
-    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary, limits.fields_max + 1)
-    closing = next((i for i, piece in enumerate(pieces) if piece.startswith(b"--")), None)
-    if closing is None and len(pieces) > limits.fields_max + 1:
-        raise _too_many(limits)
-    if closing is None:
-        raise _malformed("the closing boundary is missing")
-    for piece in pieces[1:closing]:
-        head, found, content = piece.lstrip(b" \t").partition(b"\r\n\r\n")
-        if not found or not head.startswith(b"\r\n"):
+    view, delimiter = memoryview(body), b"\r\n--" + boundary
+    at = _after_first(body, delimiter)
+    for _ in range(limits.fields_max + 1):
+        if body.startswith(b"--", at):
+            return
+        end = body.find(delimiter, at)
+        if end < 0:
+            raise _malformed("the closing boundary is missing")
+        begin = body.find(b"\r\n\r\n", at, end)
+        while body.startswith((b" ", b"\t"), at):
+            at += 1
+        if begin < 0 or not body.startswith(b"\r\n", at):
             raise _malformed("a part has no end of its headers")
-        yield head, content
+        yield body[at:begin], view[begin + 4 : end]
+        at = end + len(delimiter)
+    raise _too_many(limits)
 
 
-def _named(head: bytes) -> tuple[str, bytes | None]:
+def _after_first(body: bytes, delimiter: bytes) -> int:
+    """Where the first part begins; a body may begin with its boundary or with a preamble."""
+    if body.startswith(delimiter[2:]):
+        return len(delimiter) - 2
+    found = body.find(delimiter)
+    if found < 0:
+        raise _malformed("the closing boundary is missing")
+    return found + len(delimiter)
+
+
+def _named(head: bytes) -> tuple[str, str | None]:
     """A part's field name, and its file name if it is a file."""
     disposition = _DISPOSITION.search(head) if len(head) <= PART_HEADER_BYTES_MAX else None
     if disposition is None:
@@ -146,11 +185,27 @@ def _named(head: bytes) -> tuple[str, bytes | None]:
     if b"name" not in given:
         raise _malformed("a part has no name")
     try:
-        name = given[b"name"].decode("utf-8")
+        return _unescaped(given[b"name"].decode("utf-8")), _filename(given)
     except UnicodeDecodeError as error:
         raise _not_utf8("form") from error
-    name = name.replace('\\"', '"').replace("%22", '"')
-    return name, given.get(b"filename", given.get(b"filename*"))
+
+
+def _filename(given: dict[bytes, bytes]) -> str | None:
+    if b"filename*" in given:
+        return unquote(given[b"filename*"].decode("utf-8").rpartition("'")[2])
+    if b"filename" in given:
+        return _unescaped(given[b"filename"].decode("utf-8"))
+    return None
+
+
+def _unescaped(text: str) -> str:
+    return text.replace('\\"', '"').replace("%22", '"')
+
+
+def _type(head: bytes) -> str:
+    """A part's content type without its parameters."""
+    found = _TYPE.search(head)
+    return "" if found is None else found[1].decode("latin-1").partition(";")[0].strip().lower()
 
 
 def _boundary(content_type: str) -> bytes:
@@ -161,7 +216,7 @@ def _boundary(content_type: str) -> bytes:
 
 
 def _check_size(name: str, size: int, limits: FormLimits) -> None:
-    if size > limits.field_bytes_max:
+    if size > limits.field_bytes_max and name not in limits.large_fields:
         detail = f"the field {name[:100]!r} is larger than {limits.field_bytes_max} bytes"
         raise Problem(413, detail, "field_too_large")
 

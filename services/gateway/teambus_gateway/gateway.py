@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
 from teambus_gateway.databases import Databases
 from teambus_gateway.lookup import Lookup
+from teambus_gateway.media import MediaStore
 from teambus_gateway.parts import Parts
 from teambus_gateway.questions import answering_questions
+from teambus_gateway.room import Room
 from teambus_gateway.runs import Runs
 from teambus_gateway.settings import GatewaySettings
 from teambus_gateway.streams import Streams
@@ -55,4 +58,7 @@ def _parts(bus: Bus, settings: GatewaySettings) -> Parts:
             retry_after_s=settings.retry_after_s,
         ),
         form_limits=settings.form_limits(),
+        media_limits=settings.media_limits(),
+        media=MediaStore(Bodies(bus), retry_after_s=settings.retry_after_s),
+        room=Room(settings.uploads_bytes_max, retry_after_s=settings.retry_after_s),
     )

@@ -39,6 +39,20 @@ RUN_FORM: Words = {
         "session_state": _text("A JSON object merged over the session's state.", **_JSON_OBJECT),
         "dependencies": _text("A JSON object for tools and hooks.", **_JSON_OBJECT),
         "metadata": _text("A JSON object kept with the run.", **_JSON_OBJECT),
+        "files": {
+            "type": "array",
+            "items": {"type": "string", "format": "binary"},
+            "description": "Images, audio, videos or documents.",
+        },
+        "files_metadata": _text(
+            "A JSON array of objects, one for each of `files`.", **_JSON_OBJECT
+        ),
+        "images": _text(
+            "A JSON array of images, as objects with base64 `content` or `url`.", **_JSON_OBJECT
+        ),
+        "audio": _text("A JSON array of sounds with base64 `content`.", **_JSON_OBJECT),
+        "videos": _text("A JSON array of videos with base64 `content` or `url`.", **_JSON_OBJECT),
+        "input_files": _text("A JSON array of documents with base64 `content`.", **_JSON_OBJECT),
         "add_history_to_context": {
             "type": "boolean",
             "description": "Show the model earlier runs of the session.",
@@ -110,11 +124,11 @@ def run_component(kind: Kind) -> Words:
         "The events of the run; with stream=false the finished run, whose `status` is COMPLETED, "
         "ERROR or CANCELLED.",
         {
-            400: "The form or its metadata cannot be read, or background runs need a database.",
+            400: "The form cannot be read, a file is not taken, or there is no database.",
             404: f"No such {kind}, or the session belongs to another user.",
             408: "The body did not arrive in time.",
             409: "The run id or the idempotency key belongs to another request.",
-            413: "The request or one of its fields is too large.",
+            413: "The request, a field or a file is too large, or there are too many files.",
             422: "A field is missing or wrong.",
             429: f"Too many runs of this {kind} are waiting.",
             501: "Asked for what a later release does.",

@@ -7,11 +7,14 @@ import msgspec
 from starlette.responses import Response
 
 from teambus.contracts.ids import Tenant
+from teambus_gateway.attachments import MediaLimits
 from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
 from teambus_gateway.databases import Databases
 from teambus_gateway.forms import FormLimits
 from teambus_gateway.lookup import Lookup
+from teambus_gateway.media import MediaStore
+from teambus_gateway.room import Room
 from teambus_gateway.runs import Runs
 from teambus_gateway.streams import Streams
 
@@ -28,6 +31,9 @@ class Parts:
     catalogue: Catalogue
     databases: Databases
     form_limits: FormLimits
+    media_limits: MediaLimits
+    media: MediaStore
+    room: Room
 
 
 def json_reply(value: Any, status: int = 200) -> Response:

@@ -15,7 +15,9 @@ from teambus.bus.connection import Bus
 from teambus.bus.waiter import RunKey
 from teambus.contracts import subjects
 from teambus.contracts.ids import TEXT_ID_LENGTH_MAX, RunId, SessionId, TeamId, new_id, token
+from teambus.contracts.media import Media
 from teambus.contracts.run import RunRequest
+from teambus.domain.media import mistake_in
 from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
 from teambus_gateway.submission import Origin, Submission, check_json, check_run_id, session_of
@@ -41,6 +43,7 @@ class StartRun(msgspec.Struct, kw_only=True):
     metadata: dict[str, Any] | None = None
     add_history_to_context: bool | None = None
     stream: bool = False
+    media: list[Media] = []
 
 
 class RunStarted(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -176,6 +179,7 @@ def _submission(tenant: str, asked: StartRun) -> Submission:
         metadata=asked.metadata,
         add_history_to_context=asked.add_history_to_context,
         stream=asked.stream,
+        media=asked.media,
     )
     return Submission(tenant, asked.team_id, request, origin)
 
@@ -188,5 +192,7 @@ def _check(asked: StartRun, run_id: RunId) -> None:
         if len(getattr(asked, name) or "") > TEXT_ID_LENGTH_MAX:
             raise ValueError(f"{name} is longer than {TEXT_ID_LENGTH_MAX} characters")
     check_run_id(run_id)
+    if mistake := mistake_in(asked.media, run_id):
+        raise ValueError(mistake)
     for name in ("session_state", "dependencies", "metadata"):
         check_json(getattr(asked, name))

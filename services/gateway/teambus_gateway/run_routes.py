@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from teambus_gateway import openapi
+from teambus_gateway.attachments import read_attachments
 from teambus_gateway.catalogue import Description, Kind
 from teambus_gateway.forms import read_form
 from teambus_gateway.lookup import Wanted
@@ -68,14 +69,8 @@ def add_run_routes(app: FastAPI, parts: Parts, kind: Kind) -> None:
 
 
 async def _submit(parts: Parts, kind: Kind, request: Request) -> Response:
-    form = await read_form(request, parts.form_limits)
-    key = request.headers.get("idempotency-key")
-    asked = read_submission(parts.tenant, kind, request.path_params[f"{kind}_id"], form, key)
+    asked = await _asked(parts, kind, request)
     component = await _component(parts, kind, request)
-    check_supported(form)
-    if asked.background and component.db_id is None:
-        detail = f"Background execution requires a database to be configured on the {kind}"
-        raise Problem(400, detail)
     structlog.contextvars.bind_contextvars(
         tenant=parts.tenant, team_id=component.id, run_id=asked.request.run_id
     )
@@ -89,6 +84,23 @@ async def _submit(parts: Parts, kind: Kind, request: Request) -> Response:
     end = await parts.runs.answer(asked)
     log.debug("run answered", code=end.code)
     return Response(run_body(component, end.output), media_type="application/json")
+
+
+async def _asked(parts: Parts, kind: Kind, request: Request) -> Submission:
+    """The submission, its files stored. They are not in memory any more while it is waited for."""
+    id_ = request.path_params[f"{kind}_id"]
+    with parts.room.hold() as hold:
+        form = await read_form(request, parts.form_limits, hold)
+        attachments = await read_attachments(form, parts.media_limits)
+        key = request.headers.get("idempotency-key")
+        asked = read_submission(parts.tenant, kind, id_, form, key, attachments)
+        component = await _component(parts, kind, request)
+        check_supported(form)
+        if asked.background and component.db_id is None:
+            detail = f"Background execution requires a database to be configured on the {kind}"
+            raise Problem(400, detail)
+        await parts.media.put(asked.request.run_id, attachments)
+    return asked
 
 
 async def _begin(parts: Parts, asked: Submission) -> Response:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pydantic import BaseModel
+from starlette.responses import Response
 
 from teambus_gateway.catalogue import Kind
 from teambus_gateway.openapi import AWAY, Words, endpoint, id_parameter, tag
@@ -46,6 +47,9 @@ LIST_SESSIONS = _endpoint(
     "A page of sessions, without their runs; `meta` says how many there are.",
     {413: _TOO_LARGE},
 )
+GET_MEDIA = _endpoint(
+    "get_session_media", "The bytes of a file that a run of the session was given.", {}
+) | {"response_class": Response}
 CREATE_SESSION = _endpoint(
     "create_session",
     "The session, which has no runs yet.",

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from teambus.bus.connection import BusSettings
 from teambus.bus.frame_stream import FeedLimits
 from teambus.contracts.ids import DEFAULT_TENANT
+from teambus_gateway.attachments import MediaLimits
 from teambus_gateway.forms import FormLimits
+from teambus_gateway.media_fields import JSON_FIELDS
 from teambus_gateway.runs import RunLimits
 from teambus_gateway.streams import StreamLimits
 
@@ -53,9 +55,13 @@ class GatewaySettings:
     stream_unread_max: int = 1_000
     stream_unread_bytes_max: int = 4 * MIB
     questions_max: int = 1_000
-    request_bytes_max: int = 8 * MIB
+    request_bytes_max: int = 32 * MIB
+    """A few photographs or a long document; base64 makes a file a third larger."""
+    uploads_bytes_max: int = 256 * MIB
     field_bytes_max: int = 4 * MIB
     fields_max: int = 1_000
+    files_max: int = 20
+    file_bytes_max: int = 20 * MIB
     body_timeout_s: float = 30
     catalogue_poll_s: float = 2
     catalogue_reread_s: float = 0.5
@@ -101,4 +107,8 @@ class GatewaySettings:
             field_bytes_max=self.field_bytes_max,
             fields_max=self.fields_max,
             timeout_s=self.body_timeout_s,
+            large_fields=frozenset(JSON_FIELDS),
         )
+
+    def media_limits(self) -> MediaLimits:
+        return MediaLimits(files_max=self.files_max, file_bytes_max=self.file_bytes_max)

@@ -1,7 +1,7 @@
 """From the fields of a form to a run request: what is asked, checked field by field."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
@@ -19,9 +19,11 @@ from teambus.contracts.ids import (
     keyed_run_id,
     new_id,
 )
+from teambus.contracts.media import Media
 from teambus.contracts.run import RunRequest
 from teambus_gateway.catalogue import Kind
 from teambus_gateway.forms import Form
+from teambus_gateway.media import Attachment
 from teambus_gateway.problems import Problem, field_problem, missing
 
 log = structlog.get_logger(__name__)
@@ -31,7 +33,7 @@ JSON_DEPTH_MAX = 64
 TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 NOTHING = frozenset({"", "null", "none", "[]", "{}"})
-NOT_YET = ("files", "files_metadata", "images", "audio", "videos", "input_files", "output_schema")
+NOT_YET = ("output_schema",)
 
 Origin: TypeAlias = Literal["fresh", "keyed", "chosen"]
 
@@ -76,7 +78,12 @@ def run_path(kind: Kind, id_: TeamId, run_id: RunId) -> str:
 
 
 def read_submission(
-    tenant: Tenant, kind: Kind, id_: TeamId, form: Form, idempotency_key: str | None
+    tenant: Tenant,
+    kind: Kind,
+    id_: TeamId,
+    form: Form,
+    idempotency_key: str | None,
+    attachments: Sequence[Attachment] = (),
 ) -> Submission:
     """Raises `Problem` for the first thing that is wrong."""
     fields = form.fields
@@ -98,6 +105,7 @@ def read_submission(
             dependencies=_object_or_nothing(fields, "dependencies"),
             add_history_to_context=_flag(fields, "add_history_to_context"),
             stream=_flag(fields, "stream") is not False,
+            media=_media(attachments, run_id, origin),
         ),
         origin,
         kind,
@@ -109,10 +117,8 @@ def read_submission(
 def check_supported(form: Form) -> None:
     """Raises `Problem` 501 for what is asked of a later release."""
     given = {name for name, value in form.fields.items() if value.strip().lower() not in NOTHING}
-    later = [name for name in NOT_YET if name in given or name in form.files]
-    if form.files or later:
-        named = ", ".join(sorted({*form.files, *later}))
-        raise Problem(501, f"not supported yet: {named}; send text only", "not_supported")
+    if later := [name for name in NOT_YET if name in given]:
+        raise Problem(501, f"not supported yet: {', '.join(later)}", "not_supported")
 
 
 def session_of(run_id: RunId, origin: Origin) -> SessionId:
@@ -138,7 +144,7 @@ def check_run_id(value: str) -> None:
 
 
 def _message(form: Form) -> str:
-    if "message" in form.files:
+    if "message" in form.file_fields:
         raise field_problem(
             "string_type", ("body", "message"), "Input should be a valid string", None
         )
@@ -146,6 +152,20 @@ def _message(form: Form) -> str:
     if not message:
         raise missing(("body", "message"))
     return message
+
+
+def _media(attachments: Sequence[Attachment], run_id: RunId, origin: Origin) -> list[Media]:
+    """An id of the client's own is kept only where the request can have no repeat: a client that
+    says the same again may well name the same file anew.
+    """
+    keep_id = origin == "fresh"
+    media = [each.media(run_id, at, keep_id=keep_id) for at, each in enumerate(attachments)]
+    for at, each in enumerate(media):
+        try:
+            check_json(each.metadata)
+        except ValueError as error:
+            raise Problem(422, f"the metadata of file {at}: {error}") from error
+    return media
 
 
 def _run_id(

@@ -26,6 +26,7 @@ from teambus.contracts.output import RunStatus, TeamRunOutput
 from teambus.contracts.run import RunCompleted, RunRequest, request_digest
 from teambus.contracts.session import SessionClaim
 from teambus.contracts.subjects import RequestSubject
+from teambus.domain.media import mistake_in
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +81,8 @@ async def read(delivery: Delivery, bodies: Bodies) -> Asked:
             raise MalformedMessage(f"{name} must have 1 to {TEXT_ID_LENGTH_MAX} characters")
     if not request.input:
         raise MalformedMessage("input must not be empty")
+    if mistake := mistake_in(request.media, request.run_id):
+        raise MalformedMessage(mistake)
     return Asked(subject.tenant, subject.team_id, request, delivery.seq, request_digest(request))
 
 

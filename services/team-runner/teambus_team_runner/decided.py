@@ -11,9 +11,10 @@ from teambus.app.agents import Agent
 from teambus.app.teams import Component
 from teambus.contracts.ids import completed_event_id
 from teambus.contracts.journal import RunEnded
-from teambus.contracts.output import RunStatus, TeamRunInput, TeamRunOutput
+from teambus.contracts.output import RunStatus, TeamRunOutput
 from teambus.contracts.run import RunCompleted
 from teambus.domain.frames import kept_events
+from teambus.domain.media import run_input
 from teambus_team_runner.asked import Asked
 from teambus_team_runner.engine.cancellation import EXECUTING, PENDING
 from teambus_team_runner.engine.ports import Finished
@@ -112,7 +113,7 @@ def _silent(asked: Asked, component: Component, status: RunStatus, content: str)
         content_type="str",
         member_responses=[],
         user_id=asked.request.user_id,
-        input=TeamRunInput(input_content=asked.request.input),
+        input=run_input(asked.request.input, asked.request.media),
         content=content,
         metadata=asked.request.metadata,
     )

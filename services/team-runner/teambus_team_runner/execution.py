@@ -246,6 +246,7 @@ def _start(asked: Asked, component: Component, session: LoadedSession) -> RunSta
         metadata=merged(merged(component.metadata, session.metadata), request.metadata) or None,
         dependencies=merged(component.dependencies, request.dependencies) or None,
         history=[message for _, messages in session.history for message in messages],
+        media=request.media,
         history_run_ids=[run_id for run_id, _ in session.history],
     )
 

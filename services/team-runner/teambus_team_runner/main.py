@@ -43,6 +43,7 @@ from teambus_team_runner.engine.ports import EngineLimits
 from teambus_team_runner.execution import Execution, ExecutionLimits
 from teambus_team_runner.frames import FrameLimits
 from teambus_team_runner.line import Line
+from teambus_team_runner.media import MediaLimits, StoredMedia
 from teambus_team_runner.models.catalogue import Models
 from teambus_team_runner.models.limits import ModelLimits
 from teambus_team_runner.parking import Parking, ParkingLimits
@@ -77,7 +78,7 @@ async def run(settings: Settings, app: TeamBus) -> int:
             bus, topology.REQUESTS, topology.pool_name(app.id), wait_s=settings.provision_wait_s
         )
         databases = await _databases(stack, settings, app)
-        models = await stack.enter_async_context(Models(_model_limits(settings)))
+        models = await stack.enter_async_context(_models(settings, bus))
         cancels = CancelWatch(bus, WatchLimits(settings.cancels_max, settings.cancel_look_s))
         await stack.enter_async_context(cancels.following())
         runner = _runner(Ground(settings, app, bus, pool, databases, models, cancels))
@@ -216,6 +217,11 @@ def _attempt_limits(settings: Settings) -> AttemptLimits:
 
 def _ending_limits(settings: Settings) -> EndingLimits:
     return EndingLimits(settings.store_retry_s, settings.store_give_up_s)
+
+
+def _models(settings: Settings, bus: Bus) -> Models:
+    media = MediaLimits(settings.media_call_bytes_max, settings.media_bytes_max)
+    return Models(_model_limits(settings), StoredMedia(Bodies(bus), media))
 
 
 def _model_limits(settings: Settings) -> ModelLimits:

@@ -49,6 +49,8 @@ class Settings:
     model_backoff_max_s: float = 30
     model_deadline_s: float = 600
     model_connections_max: int = 512
+    media_call_bytes_max: int = 64 * 1024 * 1024
+    media_bytes_max: int = 256 * 1024 * 1024
     model_client: Literal["lean", "sdk"] = "lean"
     tool_timeout_s: float = 300
     hook_timeout_s: float = 300

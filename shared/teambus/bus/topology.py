@@ -8,6 +8,7 @@ import msgspec
 
 from teambus.contracts.catalogue import AppDescription, HookDescription
 from teambus.contracts.ids import digest
+from teambus.contracts.media import BODIES_BUCKET
 from teambus.contracts.subjects import ROOT, STANDARD_LANE
 
 REQUESTS = "TEAMBUS_REQUESTS"
@@ -20,7 +21,6 @@ HOOKS = "TEAMBUS_HOOKS"
 DEAD = "TEAMBUS_DEAD"
 CATALOGUE_BUCKET = "teambus_catalogue"
 CATALOGUE = f"KV_{CATALOGUE_BUCKET}"
-BODIES_BUCKET = "teambus_bodies"
 BODIES = f"OBJ_{BODIES_BUCKET}"
 
 FINGERPRINT = "teambus.topology"

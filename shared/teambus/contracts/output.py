@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from teambus.contracts.media import MediaOutput
+
 
 class RunStatus(StrEnum):
     """Where a run stands. COMPLETED, ERROR and CANCELLED are final."""
@@ -77,6 +79,10 @@ class ChatMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     tool_call_error: bool | None = None
     tool_calls: list[ToolCall] | None = None
     metrics: Metrics | None = None
+    images: list[MediaOutput] | None = None
+    audio: list[MediaOutput] | None = None
+    videos: list[MediaOutput] | None = None
+    files: list[MediaOutput] | None = None
 
 
 class ToolExecution(msgspec.Struct, kw_only=True):
@@ -106,9 +112,16 @@ class ToolExecution(msgspec.Struct, kw_only=True):
 
 
 class TeamRunInput(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What a run was asked. A pre-hook may change `input_content`; the change reaches the model."""
+    """What a run was asked. A pre-hook may change `input_content`; the change reaches the model.
+
+    Files are told by reference; what a pre-hook does to them changes nothing.
+    """
 
     input_content: str
+    images: list[MediaOutput] | None = None
+    videos: list[MediaOutput] | None = None
+    audios: list[MediaOutput] | None = None
+    files: list[MediaOutput] | None = None
 
 
 class RunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -5,6 +5,7 @@ from typing import Any
 
 from teambus.app.teams import Team
 from teambus.contracts.output import ChatMessage, RunOutput, RunStatus, TeamRunOutput
+from teambus.domain.media import run_input
 from teambus_team_runner.engine.calls import RunMember
 from teambus_team_runner.engine.cancellation import EXECUTING, Cut
 from teambus_team_runner.engine.conversation import Conversation
@@ -45,7 +46,8 @@ class Answering:
         model = self.party.model
         named = {"model": model.id, "model_provider": model.provider} if model else {}
         self.voice.says("RunStarted", **named)
-        self.held.transcript.open(self._prompt(), list(history), asked)
+        given = run_input(asked, self._surroundings.start.media)
+        self.held.transcript.open(self._prompt(), list(history), given)
         try:
             answer = await self.held.hold()
         finally:
@@ -96,4 +98,4 @@ class Answering:
     def _prompt(self) -> str | None:
         start = self._surroundings.start
         known = known_values(self.state, start.dependencies, start.metadata)
-        return system_prompt(self.party.who, known)
+        return system_prompt(self.party.who, known, start.media)

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from teambus.app.errors import CheckError
 from teambus.contracts.ids import digest
 from teambus.contracts.journal import ToolResult
-from teambus.contracts.output import RunOutput, TeamRunInput
+from teambus.contracts.output import RunOutput
+from teambus.domain.media import run_input
 from teambus_team_runner.engine.answering import Answering
 from teambus_team_runner.engine.calls import NO_RESPONSE, MemberResult
 from teambus_team_runner.engine.cancellation import Cut, RunCancelled
@@ -20,7 +21,7 @@ async def run_member(
     party: Party, surroundings: Surroundings, task: str, state: State
 ) -> MemberResult:
     answering = Answering(party, surroundings, state, run_member)
-    output = member_output(party, surroundings, TeamRunInput(input_content=task))
+    output = member_output(party, surroundings, run_input(task, surroundings.start.media))
     journaled = _JournaledHooks(answering, party, surroundings)
     answering.close(output, await _attempt(answering, journaled, output))
     return MemberResult(

@@ -11,6 +11,7 @@ from teambus.contracts.journal import (
     ToolResult,
     ToolReturned,
 )
+from teambus.contracts.media import Media
 from teambus.contracts.output import ChatMessage, TeamRunOutput
 from teambus_team_runner.engine.cancellation import Cancellation
 from teambus_team_runner.models.port import BeforeTry
@@ -88,6 +89,7 @@ class RunStart:
     dependencies: dict[str, Any] | None = None
     history: tuple[ChatMessage, ...] | list[ChatMessage] = ()
     history_run_ids: tuple[str, ...] | list[str] = ()
+    media: tuple[Media, ...] | list[Media] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 import html
 import re
-from collections import ChainMap
-from collections.abc import Iterator, Mapping
+from collections import ChainMap, Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from teambus.app.agents import Agent
 from teambus.app.teams import Team
+from teambus.contracts.media import Media
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
@@ -28,9 +29,11 @@ repeat the same task unchanged.
 _MARKDOWN = "Write your answer in Markdown where that makes it easier to read."
 
 
-def system_prompt(who: Agent | Team, known: Mapping[str, Any]) -> str | None:
+def system_prompt(
+    who: Agent | Team, known: Mapping[str, Any], media: Sequence[Media] = ()
+) -> str | None:
     """The system message, None when there is nothing to say. `{name}` of `known` is filled in."""
-    text = "\n\n".join(_parts(who))
+    text = "\n\n".join(_parts(who, media))
     return _PLACEHOLDER.sub(lambda found: str(known.get(found[1], found[0])), text) or None
 
 
@@ -44,7 +47,7 @@ def roster(team: Team) -> str:
     return ", ".join(f"{each.id} ({each.name})" for each in team.members)
 
 
-def _parts(who: Agent | Team) -> Iterator[str]:
+def _parts(who: Agent | Team, media: Sequence[Media]) -> Iterator[str]:
     if who.description:
         yield _block("description", who.description)
     if who.role:
@@ -53,6 +56,8 @@ def _parts(who: Agent | Team) -> Iterator[str]:
         yield _instructions(who.instructions)
     if isinstance(who, Team):
         yield _team(who)
+    if media:
+        yield _block("attached_media", _attached(who, media))
     if who.markdown:
         yield _block("additional_information", _bullets([_MARKDOWN]))
     if who.expected_output:
@@ -75,6 +80,14 @@ def _team(team: Team) -> str:
     members = _block("team_members", "\n".join(map(_member, team.members)))
     delegation = _block("delegation", _DELEGATION)
     return _block("team", "\n\n".join((_LEAD, members, delegation)))
+
+
+def _attached(who: Agent | Team, media: Sequence[Media]) -> str:
+    """Which files go with the request. A leader must know that it need not describe them."""
+    kinds = Counter(each.kind for each in media)
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    to_members = " Every member gets them with its task." if isinstance(who, Team) else ""
+    return f"With the request come these files: {counts}.{to_members}"
 
 
 def _member(member: Agent | Team) -> str:

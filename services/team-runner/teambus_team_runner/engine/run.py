@@ -7,6 +7,7 @@ from teambus.app.teams import Component, Team
 from teambus.contracts.journal import RunPinned
 from teambus.contracts.output import RunOutput, RunStatus, TeamRunInput, TeamRunOutput
 from teambus.domain.agent_runs import carried_form
+from teambus.domain.media import run_input
 from teambus_team_runner.engine.answering import Answering
 from teambus_team_runner.engine.cancellation import Cut, RunCancelled
 from teambus_team_runner.engine.failure import Failure, refusal
@@ -69,7 +70,7 @@ class _Run:
         party = replace(self._party, created_at=pinned.created_at)
         state = pinned.session_state or {}
         answering = Answering(party, self._surroundings, state, run_member)
-        asked = TeamRunInput(input_content=pinned.input_content or "")
+        asked = run_input(pinned.input_content or "", self._start.media)
         output = _opened(party, self._surroundings, asked)
         if not self._is_pinned_anew:
             answering.hooks.retell_before(asked)
@@ -78,7 +79,7 @@ class _Run:
     async def _pin(self) -> RunPinned:
         """What a replay must see again, pre-hooks' changes included."""
         self._is_pinned_anew = True
-        asked = TeamRunInput(input_content=self._start.input)
+        asked = run_input(self._start.input, self._start.media)
         hooks = Hooks(self._party, self._surroundings, Voice(self._party, self._surroundings))
         state = await hooks.before(asked, self._start.session_state)
         return RunPinned(
@@ -109,7 +110,7 @@ class _Run:
         return failure
 
     def _refused(self, failure: Failure | Cut) -> Finished:
-        asked = TeamRunInput(input_content=self._start.input)
+        asked = run_input(self._start.input, self._start.media)
         output = _opened(self._party, self._surroundings, asked)
         state = self._start.session_state
         answering = Answering(self._party, self._surroundings, state, run_member)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from teambus.contracts.journal import ModelAnswer
-from teambus.contracts.output import ChatMessage, Metrics, ToolCall
+from teambus.contracts.output import ChatMessage, Metrics, TeamRunInput, ToolCall
 from teambus_team_runner.engine.party import Party
 
 
@@ -19,12 +19,20 @@ class Transcript:
         """The messages of this run alone."""
         return [message for message in self.messages if not message.from_history]
 
-    def open(self, prompt: str | None, history: list[ChatMessage], asked: str) -> None:
+    def open(self, prompt: str | None, history: list[ChatMessage], asked: TeamRunInput) -> None:
         at = self._party.created_at
         if prompt is not None:
             self._add("system", at, content=prompt)
         self.messages.extend(history)
-        self._add("user", at, content=asked)
+        self._add(
+            "user",
+            at,
+            content=asked.input_content,
+            images=asked.images,
+            audio=asked.audios,
+            videos=asked.videos,
+            files=asked.files,
+        )
 
     def answered(self, answer: ModelAnswer, calls: list[ToolCall], at: float) -> None:
         self._add(

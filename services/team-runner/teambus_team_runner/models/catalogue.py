@@ -8,6 +8,7 @@ from teambus.app.models import OpenAIChat
 from teambus_team_runner.models.clients import Account, Clients
 from teambus_team_runner.models.limits import ModelLimits
 from teambus_team_runner.models.openai_chat import ChatModel
+from teambus_team_runner.models.port import MediaSource
 
 _PARAMETERS = (
     "temperature",
@@ -25,8 +26,9 @@ _PARAMETERS = (
 class Models:
     """All models of a process. They share connections; leaving the block closes these."""
 
-    def __init__(self, limits: ModelLimits) -> None:
+    def __init__(self, limits: ModelLimits, media: MediaSource) -> None:
         self._limits = limits
+        self._media = media
         self._clients = Clients(limits)
         self._models: dict[int, tuple[OpenAIChat, ChatModel]] = {}
 
@@ -46,6 +48,7 @@ class Models:
             account=_account(declared),
             clients=self._clients,
             limits=_limits(declared, self._limits),
+            media=self._media,
         )
 
     async def aclose(self) -> None:

@@ -1,6 +1,7 @@
 """What the engine asks of a model, whoever serves it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -11,6 +12,7 @@ from teambus.contracts.catalogue import ToolDescription
 from teambus.contracts.ids import digest
 from teambus.contracts.journal import ModelAnswer
 from teambus.contracts.output import ChatMessage
+from teambus_team_runner.models.parts import Contents, media_of
 
 BeforeTry: TypeAlias = Callable[[], Awaitable[None]]
 Heard: TypeAlias = Callable[[str], None]
@@ -37,6 +39,13 @@ class ModelError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class MediaSource(Protocol):
+    """Where models get the files they are shown."""
+
+    def of(self, messages: Sequence[ChatMessage]) -> AbstractAsyncContextManager[Contents]:
+        """What the files of these messages hold, while the block runs. Raises `ModelError`."""
 
 
 class Model(Protocol):
@@ -71,7 +80,13 @@ class ModelSource(Protocol):
 def request_digest(model: Model, request: ModelRequest) -> str:
     """What makes two requests the same answer: all that the model is shown, no ids or times."""
     shown = [
-        (message.role, message.content, message.tool_call_id, message.tool_calls)
+        (message.role, message.content, message.tool_call_id, message.tool_calls, *_files(message))
         for message in request.messages
     ]
     return digest(_encoder.encode((model.id, model.parameters, shown, request.tools)))
+
+
+def _files(message: ChatMessage) -> list[str | None]:
+    """Which files a message has: their storage keys are made from what is in them."""
+    references = [(each.media_reference, each.url) for each in media_of(message)]
+    return [reference.storage_key if reference else url for reference, url in references]

@@ -8,6 +8,7 @@ import msgspec
 from teambus.contracts.catalogue import ToolDescription
 from teambus.contracts.journal import ModelAnswer
 from teambus.contracts.output import ChatMessage, FunctionCall, Metrics, ToolCall
+from teambus_team_runner.models.parts import Contents, Part, media_of, parts_of
 from teambus_team_runner.models.port import ModelRequest
 
 _ERROR_TEXT_LENGTH_MAX = 500
@@ -19,7 +20,7 @@ class UnreadableAnswer(ValueError):
 
 class _Message(msgspec.Struct, omit_defaults=True):
     role: str
-    content: str | None = None
+    content: str | list[Part] | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
 
@@ -90,12 +91,15 @@ def encode_request(
     roles: Mapping[str, str],
     *,
     stream: bool = False,
+    contents: Contents | None = None,
 ) -> bytes:
-    """The body of a request; `roles` maps our names of roles to the provider's."""
+    """The body of a request; `roles` maps our names of roles to the provider's, `contents` are
+    those of the messages' files.
+    """
     body: dict[str, Any] = {
         **parameters,
         "model": model_id,
-        "messages": [_message(message, roles) for message in request.messages],
+        "messages": [_message(each, roles, contents or {}) for each in request.messages],
         "stream": stream,
     }
     if stream:
@@ -135,8 +139,10 @@ def error_text(data: bytes) -> tuple[str | None, str | None]:
     return None, error
 
 
-def _message(message: ChatMessage, roles: Mapping[str, str]) -> _Message:
-    content = message.content
+def _message(message: ChatMessage, roles: Mapping[str, str], contents: Contents) -> _Message:
+    content: str | list[Part] | None = message.content
+    if next(media_of(message), None) is not None:
+        content = parts_of(message, contents)
     if content is None and not message.tool_calls:
         content = ""
     return _Message(

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from teambus.testing.model.parts import SeenFile
 from teambus.testing.model.wire import ChatRequest, digest_of
 
 REMEMBERED_MAX = 20_000
@@ -36,6 +37,7 @@ class ScriptedCall(msgspec.Struct, kw_only=True, gc=False):
     last_content: str = ""
     system: str = ""
     tools: tuple[str, ...] = ()
+    files: tuple[SeenFile, ...] = ()
     authorization: str = ""
     user_agent: str = ""
     outcome: str | None = None
@@ -171,6 +173,7 @@ def _describe(call: ScriptedCall, asked: Asked) -> None:
     call.last_content = last.text[:_PREFIX_LENGTH]
     call.system = request.system_text[:_PREFIX_LENGTH]
     call.tools = tuple(request.tool_names)
+    call.files = tuple(request.files)
 
 
 @lru_cache(maxsize=256)

@@ -10,13 +10,10 @@ from typing import Literal
 
 import msgspec
 
+from teambus.testing.model.parts import Part, SeenFile
+
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
-
-
-class Part(msgspec.Struct, frozen=True):
-    type: str
-    text: str = ""
 
 
 class FunctionCall(msgspec.Struct, frozen=True):
@@ -40,7 +37,12 @@ class Message(msgspec.Struct, frozen=True):
     def text(self) -> str:
         if isinstance(self.content, str):
             return self.content
-        return "\n".join(part.text for part in self.content or ())
+        return "\n".join(part.text for part in self.content or () if part.text)
+
+    @property
+    def parts(self) -> list[Part]:
+        """What it is made of, when it is not just text."""
+        return self.content if isinstance(self.content, list) else []
 
 
 class FunctionSpec(msgspec.Struct, frozen=True):
@@ -63,6 +65,12 @@ class ChatRequest(msgspec.Struct, frozen=True):
     tool_choice: str | dict[str, object] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+
+    @property
+    def files(self) -> list[SeenFile]:
+        """What all messages show besides text, in order."""
+        found = [part.seen() for message in self.messages for part in message.parts]
+        return [seen for seen in found if seen is not None]
 
     @property
     def system_text(self) -> str:
@@ -145,7 +153,7 @@ def parse_request(body: bytes) -> ChatRequest:
         request = _decode_request(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(400, f"the request body is not a chat completion request: {error}") from None
-    if mistake := _conversation_mistake(request.messages):
+    if mistake := _conversation_mistake(request.messages) or _part_mistake(request.messages):
         raise ApiError(400, mistake)
     return request
 
@@ -181,6 +189,14 @@ def _conversation_mistake(messages: Sequence[Message]) -> str | None:
         if message.tool_calls:
             open_calls = {call.id for call in message.tool_calls}
     return _unanswered(len(messages), open_calls) if open_calls else None
+
+
+def _part_mistake(messages: Sequence[Message]) -> str | None:
+    for at, message in enumerate(messages):
+        for part in message.parts:
+            if mistake := part.mistake():
+                return f"messages[{at}]: {mistake}"
+    return None
 
 
 def _unanswered(at: int, open_calls: set[str]) -> str:

@@ -1,0 +1,43 @@
+"""How much of requests' bodies this process holds at once: more is refused, not queued."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from teambus_gateway.problems import Problem
+
+
+class Room:
+    """A number of bytes, shared by all requests that are being read."""
+
+    def __init__(self, bytes_max: int, *, retry_after_s: int) -> None:
+        self._bytes_max = bytes_max
+        self._retry_after_s = retry_after_s
+        self.held = 0
+
+    @contextmanager
+    def hold(self) -> Iterator["Hold"]:
+        """Room for one body while the block runs, as much as it turns out to need."""
+        hold = Hold(self)
+        try:
+            yield hold
+        finally:
+            self.held -= hold.held
+
+    def take(self, count: int) -> None:
+        """Raises `Problem` 503 when there is no room."""
+        if self.held + count > self._bytes_max:
+            detail = "too much is being uploaded to this gateway at once; try again later"
+            raise Problem(503, detail, "too_many_uploads", retry_after_s=self._retry_after_s)
+        self.held += count
+
+
+class Hold:
+    """What one request holds."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.held = 0
+
+    def grow(self, count: int) -> None:
+        self._room.take(count)
+        self.held += count
