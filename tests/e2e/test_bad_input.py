@@ -89,7 +89,7 @@ async def test_metadata_that_is_no_json_object_is_refused(story: System, given: 
 
 
 async def test_a_request_over_its_limit_is_refused_by_its_size(story: System) -> None:
-    answer = await story.post("x" * (33 * MIB))
+    answer = await story.post("x" * (9 * MIB))
     assert answer.status_code == 413, answer.text
     assert answer.json()["code"] == "request_too_large"
     assert await asked_nobody(story)

@@ -55,13 +55,13 @@ class GatewaySettings:
     stream_unread_max: int = 1_000
     stream_unread_bytes_max: int = 4 * MIB
     questions_max: int = 1_000
-    request_bytes_max: int = 32 * MIB
+    request_bytes_max: int = 8 * MIB
     """A few photographs or a long document; base64 makes a file a third larger."""
     uploads_bytes_max: int = 256 * MIB
     field_bytes_max: int = 4 * MIB
     fields_max: int = 1_000
     files_max: int = 20
-    file_bytes_max: int = 20 * MIB
+    file_bytes_max: int = 8 * MIB
     body_timeout_s: float = 30
     catalogue_poll_s: float = 2
     catalogue_reread_s: float = 0.5
