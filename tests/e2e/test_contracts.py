@@ -26,6 +26,7 @@ CHECK = ROOT / "tests" / "contract" / "asyncapi"
 DOCUMENT: dict[str, Any] = json.loads((COMMITTED / "asyncapi.json").read_text())
 CHECK_S = 60
 HEARD_S = 20
+REQUESTS = "teambus.v1.request.default.content-team.std"
 NOT_OURS = ("$JS.", "$SYS.", "_INBOX.", "$O.")
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
@@ -80,26 +81,27 @@ async def listening(story: System) -> AsyncIterator[list[Msg]]:
 
 
 async def everything_said(story: System, heard: list[Msg]) -> None:
-    """A run with a hook, another team's under its id, one that nobody can read, questions, a
-    dead letter: all that can be said without streaming.
+    """A run with its hook, one that says what it does, another request under its id, a question,
+    and a request that nobody can read.
     """
     said = await story.run(key="contracts", message="Say everything", session_id="s-1")
     await story.hook_lines(1, containing=said["run_id"])
     asked = {"team_id": "content-team", "run_id": said["run_id"]}
-    await story.bus.client.request(
-        "teambus.v1.api.default.run.wait", json.dumps(asked).encode(), timeout=10
-    )
-    await story.bus.client.publish("teambus.v1.request.default.content-team.std", b"{")
-    other = {"kind": "run.request.v1", "run_id": said["run_id"], "input": "another"}
-    await story.bus.client.publish(
-        "teambus.v1.request.default.content-team.std", json.dumps(other).encode()
-    )
+    question = json.dumps(asked).encode()
+    await story.bus.client.request("teambus.v1.api.default.run.wait", question, timeout=10)
+    await story.model.rules([{"match": "slowly", "hold": "gate", "times": 1}])
+    slow = {"kind": "run.request.v1", "run_id": new_id(), "input": "slowly", "stream": True}
+    for request in (slow, slow | {"input": "something else"}):
+        await story.bus.client.publish(REQUESTS, json.dumps(request).encode())
+    await story.bus.client.publish(REQUESTS, b"{")
+    await until_heard(heard, ".refused", ".dead.")
+    await story.model.release("gate")
+    await until_heard(heard, f".live.default.{slow['run_id']}.completed", ".frame.batch")
 
+
+async def until_heard(heard: list[Msg], *parts: str) -> None:
     async def all_there() -> bool:
-        kinds = {message.subject.split(".")[-1] for message in heard}
-        return {"accepted", "completed", "refused"} <= kinds and any(
-            ".dead." in message.subject for message in heard
-        )
+        return all(any(part in message.subject for message in heard) for part in parts)
 
     await until(all_there, HEARD_S, lambda: f"heard {sorted({m.subject for m in heard})}")
 
