@@ -138,9 +138,7 @@ def every_subject() -> dict[str, str]:
 
 @pytest.mark.parametrize(("name", "subject"), every_subject().items())
 def test_every_subject_that_is_made_is_described_once(name: str, subject: str) -> None:
-    if name == "dead":
-        subject = subjects.dead("t", "hook", "note", "x")
-    said_there = [a for a in addresses() if pattern(a).fullmatch(subject)]
+    said_there = [a for a in addresses() if fits(a, subject) or pattern(a).fullmatch(subject)]
     assert len(said_there) == 1, (subject, said_there)
 
 

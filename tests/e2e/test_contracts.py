@@ -87,8 +87,9 @@ async def everything_said(story: System, heard: list[Msg]) -> None:
     said = await story.run(key="contracts", message="Say everything", session_id="s-1")
     await story.hook_lines(1, containing=said["run_id"])
     asked = {"team_id": "content-team", "run_id": said["run_id"]}
-    question = json.dumps(asked).encode()
-    await story.bus.client.request("teambus.v1.api.default.run.wait", question, timeout=10)
+    for verb in ("run.wait", "run.cancel"):
+        question = json.dumps(asked).encode()
+        await story.bus.client.request(f"teambus.v1.api.default.{verb}", question, timeout=10)
     await story.model.rules([{"match": "slowly", "hold": "gate", "times": 1}])
     slow = {"kind": "run.request.v1", "run_id": new_id(), "input": "slowly", "stream": True}
     for request in (slow, slow | {"input": "something else"}):
