@@ -14,6 +14,7 @@ from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
 from teambus_gateway.routes import add_routes
 from teambus_gateway.session_routes import add_session_routes
+from teambus_gateway.usage_routes import add_usage_routes
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +23,7 @@ def make_app(parts: Parts, *, cors_origins: Sequence[str]) -> FastAPI:
     app = FastAPI(title="teambus", version="0.1.0", description="Teams of agents on NATS.")
     add_routes(app, parts)
     add_session_routes(app, parts)
+    add_usage_routes(app, parts)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_middleware(AnswerUnexpected)
     app.add_middleware(
