@@ -6,8 +6,8 @@ from typing import Any, cast
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.contracts.endpoints import ENDPOINTS
+from teambus_gateway.parts import Parts
 from teambus_gateway.questions import answering_questions
-from teambus_gateway.routes import Parts
 from teambus_team_runner.answers import Answers
 from teambus_team_runner.databases import Databases
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from teambus.contracts.sessions_api import DayOfUsage, GetUsage
 from teambus_gateway.databases import Chosen
 from teambus_gateway.openapi import AWAY, endpoint
-from teambus_gateway.routes import Parts, json_reply
+from teambus_gateway.parts import Parts, json_reply
 from teambus_gateway.shapes import Shape
 
 _ERRORS = {
@@ -25,9 +25,10 @@ GET_METRICS = endpoint("get_metrics", "Metrics", "What was used on each day.", _
 REFRESH_METRICS = endpoint(
     "refresh_metrics",
     "Metrics",
-    "What was used on each day. With background=true 202: the report is up to date.",
+    "What was used on each day.",
     _ERRORS,
 )
+REFRESH_METRICS["responses"][202] = {"description": "Asked for in the background."}
 GET_STATUS = endpoint("get_metrics_refresh_status", "Metrics", "It is up to date.", _ERRORS)
 
 
