@@ -29,7 +29,7 @@ HEARD_S = 20
 REQUESTS = "teambus.v1.request.default.content-team.std"
 NOT_OURS = ("$JS.", "$SYS.", "_INBOX.", "$O.")
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(420), pytest.mark.asyncio(loop_scope="module")]
 
 
 def resolved(reference: dict[str, str]) -> Any:

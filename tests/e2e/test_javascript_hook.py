@@ -38,7 +38,7 @@ authorization {
 no_auth_user: everyone
 """
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(420), pytest.mark.asyncio(loop_scope="module")]
 
 
 @dataclass
