@@ -13,10 +13,10 @@ UV ?= uv
 LOCK := UV_PYTHON_DOWNLOADS=never $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-package teambus --no-emit-package teambus-gateway --no-emit-package teambus-team-runner --no-emit-package teambus-hook-runner $(UV_ARGS)
 
-.PHONY: help setup demo run test check lint bench wheels lock
+.PHONY: help setup demo run test check lint bench contracts wheels lock
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/.runtime ## install teambus and its services into .venv
 
@@ -40,6 +40,9 @@ lint: .venv/.tests ## check format, lint, types and layers
 
 bench: .venv/.tests ## measure (BENCH_ARGS is passed on)
 	@.venv/bin/python -m tests.bench.bench $(BENCH_ARGS)
+
+contracts: setup ## write the contracts' documents again: shared/contracts
+	@$(RUN) teambus contracts --out shared/contracts
 
 wheels: setup ## build the four wheels into dist/
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist $(DISTRIBUTIONS:%=./%)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 NODE_MAJOR_MIN = 20
-INSTALL_S = 120
+INSTALL_S = 300
 
 
 def installed(clients: Path, kept: Path) -> Path:

@@ -93,6 +93,20 @@ def test_describe_prints_nothing_but_json(
     assert err == "imported\n"
 
 
+def test_contracts_are_written_where_they_are_wanted(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert "--out" in said(capsys, "contracts")
+    assert main(["contracts", "--out", str(tmp_path / "new" / "folder")]) == 0
+    written = sorted((tmp_path / "new" / "folder").rglob("*.json"))
+    assert capsys.readouterr().out.startswith(f"{len(written)} documents are in ")
+    (tmp_path / "file").write_text("")
+    refused = said(capsys, "contracts", "--out", str(tmp_path / "file"))
+    assert (
+        refused == f"teambus contracts: cannot write to {str(tmp_path / 'file')!r}: Not a directory"
+    )
+
+
 def test_options_stand_in_for_variables() -> None:
     options = parse(["serve", "--app", "mine", "--port", "0", "--reload"])
     variables = environment(options, {"TEAMBUS_APP": "theirs", "TEAMBUS_HOST": "h", "OTHER": "x"})

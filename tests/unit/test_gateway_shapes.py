@@ -209,6 +209,18 @@ def test_the_config_lists_models_and_databases_of_all_levels_once() -> None:
     assert config["company"] is None
 
 
+def test_the_config_names_every_section_a_client_may_look_for() -> None:
+    config = config_shape([AppDescription(id="app", teams=[TEAM])])
+    kept = [{"db_id": "db", "domain_config": {"display_name": "db"}, "tables": ["runs"]}]
+    assert (config["session"], config["metrics"]) == ({"dbs": kept}, {"dbs": kept})
+    for absent in ("memory", "learning", "evals", "traces"):
+        assert config[absent] == {"dbs": []}
+    assert config["knowledge"] == {"dbs": [], "knowledge_instances": []}
+    assert config["filesystem"] == {"namespaces": []}
+    assert config["queue"] == {"durable": True, "queue_per_session": True}
+    assert (config["workflows"], config["interfaces"], config["agents"]) == ([], [], [])
+
+
 def test_several_apps_behind_one_gateway_are_one() -> None:
     other = TeamDescription(id="u", name="U")
     apps = [

@@ -15,6 +15,7 @@ from teambus_gateway.problems import Problem
 from teambus_gateway.routes import add_routes
 from teambus_gateway.session_media import add_media_routes
 from teambus_gateway.session_routes import add_session_routes
+from teambus_gateway.usage_routes import add_usage_routes
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +25,7 @@ def make_app(parts: Parts, *, cors_origins: Sequence[str]) -> FastAPI:
     add_routes(app, parts)
     add_session_routes(app, parts)
     add_media_routes(app, parts)
+    add_usage_routes(app, parts)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_middleware(AnswerUnexpected)
     app.add_middleware(

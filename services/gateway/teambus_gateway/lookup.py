@@ -19,6 +19,7 @@ from teambus.contracts.ids import RunId, SessionId, Tenant, token
 from teambus.contracts.journal import AttemptStarted, JournalEntry
 from teambus.contracts.message import decode
 from teambus.contracts.output import RunStatus, TeamRunOutput
+from teambus.contracts.stored_api import RunQuery
 from teambus_gateway.catalogue import Description
 from teambus_gateway.problems import Problem
 from teambus_gateway.runs import SOURCE, status_of
@@ -57,11 +58,6 @@ class Standing:
     since: float = 0
     end: RunEnd | None = None
     output: bytes | None = None
-
-
-class _Question(msgspec.Struct):
-    run_id: RunId
-    session_id: SessionId
 
 
 class _Stored(msgspec.Struct):
@@ -144,7 +140,7 @@ class Lookup:
         if wanted.component.db_id is None or wanted.session_id is None:
             return None
         subject = subjects.api(wanted.tenant, f"db.{token(wanted.component.db_id)}.run")
-        question = msgspec.json.encode(_Question(wanted.run_id, wanted.session_id))
+        question = msgspec.json.encode(RunQuery(wanted.run_id, wanted.session_id))
         try:
             reply = await ask(self._bus, subject, question, wait_s=self._store_timeout_s)
         except NobodyAnswers:

@@ -4,7 +4,7 @@ request-reply.
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -14,9 +14,9 @@ from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.bus.waiter import RunKey
 from teambus.contracts import subjects
-from teambus.contracts.ids import TEXT_ID_LENGTH_MAX, RunId, SessionId, TeamId, new_id, token
-from teambus.contracts.media import Media
+from teambus.contracts.ids import TEXT_ID_LENGTH_MAX, RunId, new_id, token
 from teambus.contracts.run import RunRequest
+from teambus.contracts.runs_api import CancelThisRun, RunStarted, StartRun, WaitForRun
 from teambus.domain.media import mistake_in
 from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
@@ -26,53 +26,6 @@ log = structlog.get_logger(__name__)
 
 QUEUE = "gateway"
 S = TypeVar("S", bound=msgspec.Struct)
-
-
-class StartRun(msgspec.Struct, kw_only=True):
-    """`run.start`: a run request that says who is asked, a team or an agent by its id, and may
-    leave the run id to the gateway.
-    """
-
-    team_id: TeamId
-    input: str
-    run_id: RunId | None = None
-    session_id: SessionId | None = None
-    user_id: str | None = None
-    session_state: dict[str, Any] | None = None
-    dependencies: dict[str, Any] | None = None
-    metadata: dict[str, Any] | None = None
-    add_history_to_context: bool | None = None
-    stream: bool = False
-    media: list[Media] = []
-
-
-class RunStarted(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The answer to `run.start`. The run's end will be published on `event_subject`; what it says
-    of a streamed run is stored under `frame_subject` and repeated on `live_subject`.
-    """
-
-    run_id: RunId
-    session_id: SessionId
-    seq: int
-    event_subject: str
-    frame_subject: str | None = None
-    live_subject: str | None = None
-
-
-class WaitForRun(msgspec.Struct, kw_only=True):
-    """`run.wait`: answered with the run-completed event."""
-
-    team_id: TeamId
-    run_id: RunId
-    timeout_s: float = 30
-
-
-class CancelThisRun(msgspec.Struct, kw_only=True):
-    """`run.cancel`: answered with `{}` once the order is stored, whether there is such a run."""
-
-    team_id: TeamId
-    run_id: RunId
-    reason: str | None = None
 
 
 class Questions:

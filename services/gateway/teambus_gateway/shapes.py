@@ -18,6 +18,7 @@ from teambus.contracts.catalogue import (
 from teambus.contracts.output import TeamRunOutput
 from teambus.domain.agent_runs import read_form
 from teambus_gateway.catalogue import Description
+from teambus_gateway.config_sections import sections
 
 NAME = "AgentOS"
 OS_VERSION = "1.0.0"
@@ -132,7 +133,7 @@ def config_shape(apps: list[AppDescription]) -> Shape:
         **_given(description=app.description if app else None),
         "available_models": _available_models(components),
         "databases": _databases(components),
-        "session": {"dbs": _session_databases(components)},
+        **sections(components),
         "agents": [_summary(agent) for app in apps for agent in app.agents],
         "teams": [_summary(team) for app in apps for team in app.teams],
         "workflows": [],
@@ -190,19 +191,6 @@ def _models(of: _Described) -> list[ModelDescription]:
 
 def _databases(components: list[Description]) -> list[str]:
     return sorted({each.db_id for each in components if each.db_id is not None})
-
-
-def _session_databases(components: list[Description]) -> list[Shape]:
-    tables: dict[str, set[str]] = {}
-    for each in components:
-        if each.db_id is not None:
-            tables.setdefault(each.db_id, set()).update(
-                [each.session_table] if each.session_table else []
-            )
-    return [
-        {"db_id": db_id, "domain_config": {"display_name": db_id}, "tables": sorted(names)}
-        for db_id, names in sorted(tables.items())
-    ]
 
 
 def _sessions(of: Description) -> Shape | None:

@@ -71,7 +71,7 @@ def _crew(bus: Bus, app: AppDescription, settings: Settings) -> Crew:
     desk = Desk(
         bus,
         bodies,
-        Events(bus, bodies, source="hook-runner"),
+        Events(bus, bodies, source="/teambus/hook-runner"),
         SessionSource(
             bus,
             bodies,

@@ -10,16 +10,13 @@ from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.bus.errors import BusError
 from teambus.contracts import subjects
-from teambus.contracts.ids import SessionId, TeamId, token
+from teambus.contracts.ids import TeamId, token
 from teambus.contracts.run import RunCompleted
+from teambus.contracts.stored_api import SessionQuery
 
 
 class SessionUnavailable(Exception):
     """the session could not be had now; it may be later"""
-
-
-class _Question(msgspec.Struct, frozen=True):
-    session_id: SessionId
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ class SessionSource:
         if db_id is None:
             return None
         subject = subjects.api(event.tenant, f"db.{token(db_id)}.session")
-        question = msgspec.json.encode(_Question(event.session_id))
+        question = msgspec.json.encode(SessionQuery(event.session_id))
         try:
             reply = await ask(self.bus, subject, question, wait_s=self.timeout_s)
             found = await self.bodies.load(reply.data, reply.headers)

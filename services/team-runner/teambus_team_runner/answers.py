@@ -10,8 +10,9 @@ from teambus.bus.api import Question, Reply, answering
 from teambus.bus.bodies import Bodies, BodyMissing, BodyTooLarge
 from teambus.bus.connection import Bus
 from teambus.contracts import subjects
-from teambus.contracts.ids import RunId, SessionId, TeamId, Tenant, token
+from teambus.contracts.ids import TeamId, Tenant, token
 from teambus.contracts.sessions_api import VERBS, SessionsQuestion
+from teambus.contracts.stored_api import RunQuery, SessionQuery
 from teambus_team_runner.databases import Databases
 from teambus_team_runner.sessions import (
     SessionStore,
@@ -25,19 +26,6 @@ QUEUE = "team-runner"
 SESSION_RUNS_MAX = 100
 
 _Find: TypeAlias = Callable[[SessionStore, Tenant, bytes], Awaitable[Any]]
-
-
-class RunQuery(msgspec.Struct, frozen=True):
-    """Which run of which session."""
-
-    run_id: RunId
-    session_id: SessionId
-
-
-class SessionQuery(msgspec.Struct, frozen=True):
-    """Which session."""
-
-    session_id: SessionId
 
 
 class Answers:

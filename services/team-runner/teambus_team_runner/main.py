@@ -114,7 +114,7 @@ class Ground:
 def _runner(ground: Ground) -> Runner:
     settings, bus = ground.settings, ground.bus
     bodies = Bodies(bus)
-    events = Events(bus, bodies, source="team-runner")
+    events = Events(bus, bodies, source="/teambus/team-runner")
     requests = Requests(bus, bodies, "team-runner")
     sessions = Sessions(bus)
     line = Line(

@@ -1,9 +1,9 @@
 """What tells a hook or a tool where it is: the run's context, its session, its delivery."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from teambus.contracts.output import TeamRunOutput
+from teambus.contracts.stored_api import Session as Session
 
 
 @dataclass(slots=True, kw_only=True)
@@ -16,25 +16,6 @@ class RunContext:
     session_state: dict[str, Any] | None = None
     dependencies: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class Session:
-    """A stored session with its runs, oldest first. Times are whole seconds since 1970.
-
-    It has the id of the team, or of the agent served by itself, that its first run was of.
-    """
-
-    session_id: str
-    team_id: str | None = None
-    agent_id: str | None = None
-    user_id: str | None = None
-    session_state: dict[str, Any] | None = None
-    metadata: dict[str, Any] | None = None
-    session_name: str | None = None
-    created_at: int | None = None
-    updated_at: int | None = None
-    runs: list[TeamRunOutput] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

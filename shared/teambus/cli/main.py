@@ -13,7 +13,7 @@ import msgspec
 from teambus.app.describe import describe
 from teambus.app.errors import DefinitionError
 from teambus.bus.errors import BusError
-from teambus.cli import demo, provisioning
+from teambus.cli import contracts, demo, provisioning
 from teambus.cli.options import UsageError, environment, named_app, parse
 from teambus.cli.sample import model_of, sample_app
 from teambus.local import announce, folder
@@ -67,6 +67,15 @@ def _describe(options: Options) -> int:
     return 0
 
 
+def _contracts(options: Options) -> int:
+    try:
+        written = contracts.write(options.out)
+    except OSError as error:
+        raise UsageError(f"cannot write to {str(options.out)!r}: {error.strerror}") from error
+    print(f"{len(written)} documents are in {options.out}")
+    return 0
+
+
 def _status(options: Options) -> int:
     variables = environment(options, os.environ)
     data_dir = Path(variables.get("TEAMBUS_DATA_DIR") or ".teambus").absolute()
@@ -111,6 +120,7 @@ COMMANDS: dict[str, Callable[[Options], int]] = {
     "serve": _serve,
     "provision": _provision,
     "describe": _describe,
+    "contracts": _contracts,
     "status": _status,
     "run": _run,
     "demo": _demo,

@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 VARIABLES = {
@@ -96,6 +97,10 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_contracts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", required=True, type=Path, help="the folder to write them to")
+
+
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > PORT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to {PORT_MAX}")
@@ -106,6 +111,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "serve": ("serve an app on this machine: NATS, gateway and runners", _add_serve),
     "provision": ("make the streams and consumers an app needs on NATS_URL", _add_app),
     "describe": ("print what an app declares, as JSON", _add_app),
+    "contracts": ("write what is said on the bus as JSON Schemas and AsyncAPI", _add_contracts),
     "status": ("show what is served with the data of this folder", _add_data_dir),
     "run": ("serve the sample app of a checkout until Ctrl-C", _add_run),
     "demo": ("run the sample app once, with a background hook, and clean up", _add_demo),

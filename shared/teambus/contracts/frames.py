@@ -1,5 +1,7 @@
 """Frames: what a run says while it runs, numbered in one order per run."""
 
+from typing import Annotated
+
 import msgspec
 
 from teambus.contracts.ids import RunId, TeamId, Tenant
@@ -14,7 +16,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
     event_index: int
     event: str
-    data: msgspec.Raw
+    data: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
 
 
 class FrameBatch(Message, frozen=True, kw_only=True, tag="run.frames.v1"):

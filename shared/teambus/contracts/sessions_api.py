@@ -5,6 +5,7 @@ have, or has for another user, is answered with an empty body. Every verb that w
 again after an answer that did not come: it changes nothing a second time.
 """
 
+from datetime import date
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -208,6 +209,47 @@ class GetPreviews(SessionsQuestion[SessionPreviews], frozen=True, kw_only=True, 
     before: float | None = None
 
 
+class ModelUse(msgspec.Struct, frozen=True, kw_only=True):
+    """In how many runs a model was used, by a leader or a member."""
+
+    id: str
+    provider: str
+    runs: int
+
+
+class DayOfUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was asked for on one day, UTC: stored runs, by the day they began.
+
+    `sessions` and `users` are those with a run on that day. Runs of teams and agents are told
+    apart by their session. `tokens` are those of leaders and members together.
+    """
+
+    day: date
+    first_at: int
+    last_at: float
+    tokens: Metrics
+    models: list[ModelUse] = []
+    users: int = 0
+    team_runs: int = 0
+    team_sessions: int = 0
+    agent_runs: int = 0
+    agent_sessions: int = 0
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Oldest day first; days without a run are left out."""
+
+    days: list[DayOfUsage]
+
+
+class GetUsage(SessionsQuestion[Usage], frozen=True, kw_only=True, omit_defaults=True):
+    """`metrics`: the days from `first_day` to `last_day`, both included."""
+
+    first_day: date | None = None
+    last_day: date | None = None
+    user_id: str | None = None
+
+
 class Verb(NamedTuple):
     """Under which name a kind of question is asked, and what the answer is."""
 
@@ -225,4 +267,5 @@ VERBS: dict[type[SessionsQuestion[Any]], Verb] = {
     ForkSession: Verb("sessions.fork", SessionForked, writes=True),
     GetRuns: Verb("sessions.runs", SessionRuns),
     GetPreviews: Verb("sessions.previews", SessionPreviews),
+    GetUsage: Verb("metrics", Usage),
 }

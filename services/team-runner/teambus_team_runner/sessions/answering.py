@@ -13,6 +13,7 @@ from teambus.contracts.sessions_api import (
     GetPreviews,
     GetRuns,
     GetSession,
+    GetUsage,
     ListSessions,
     SessionCreated,
     SessionDetail,
@@ -24,6 +25,7 @@ from teambus_team_runner.sessions.forking import read_copy, write_copy
 from teambus_team_runner.sessions.questions import Changer, Reader
 from teambus_team_runner.sessions.statements import Statements
 from teambus_team_runner.sessions.tables import Tables
+from teambus_team_runner.sessions.usage import UsageReader, UsageStatements
 
 
 class Librarian:
@@ -37,6 +39,7 @@ class Librarian:
         self._statements = Statements(tables)
         self._reader = Reader(self._statements, bytes_max)
         self._changer = Changer(self._statements)
+        self._usage = UsageReader(UsageStatements(tables))
 
     async def answer(self, tenant: Tenant, asked: SessionsQuestion[Any]) -> Any:
         """What `VERBS` says the answer is. Raises `SessionTooLarge` and `SessionTaken`."""
@@ -59,6 +62,7 @@ class Librarian:
             GetSession: self._reader.detail,
             GetRuns: self._reader.runs,
             GetPreviews: self._reader.previews,
+            GetUsage: self._usage.usage,
         }
         read = readings[type(asked)]
         return await self._database.read(partial(read, tenant=tenant, asked=asked))

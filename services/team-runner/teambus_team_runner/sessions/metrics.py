@@ -27,6 +27,13 @@ def sum_of(stored: Iterable[str | None]) -> Metrics:
     return total
 
 
+def add_stored(total: Metrics, stored: str | None) -> Metrics:
+    """Add what stands in the column `metrics` of one run; it is given back as well."""
+    more = Metrics() if stored is None else _decoder.decode(stored)
+    _add(total, more)
+    return more
+
+
 def _add(total: Metrics, more: Metrics) -> None:
     total.input_tokens += more.input_tokens
     total.output_tokens += more.output_tokens

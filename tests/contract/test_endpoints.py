@@ -1,0 +1,46 @@
+"""The questions that services answer on the bus are those that are described."""
+
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from teambus.bus.bodies import Bodies
+from teambus.bus.connection import Bus
+from teambus.contracts.endpoints import ENDPOINTS
+from teambus_gateway.parts import Parts
+from teambus_gateway.questions import answering_questions
+from teambus_team_runner.answers import Answers
+from teambus_team_runner.databases import Databases
+
+
+class ListeningBus:
+    """Stands in for a bus and its client; remembers what was subscribed to."""
+
+    def __init__(self) -> None:
+        self.client = self
+        self.subjects: list[str] = []
+        self.is_closed = True
+
+    async def subscribe(self, subject: str, **_: Any) -> None:
+        self.subjects.append(subject)
+
+    async def barrier(self) -> None:
+        """Nothing is on its way."""
+
+
+@asynccontextmanager
+async def answering(bus: ListeningBus) -> Any:
+    """A gateway and a team-runner of one database answer."""
+    real = cast("Bus", bus)
+    nothing: Any = None
+    answers = Answers(real, Bodies(real), cast("Databases", nothing), at_once_max=1)
+    async with answering_questions(real, cast("Parts", nothing), at_once_max=1):
+        async with answers.given({"team-db": "desk"}):
+            yield
+
+
+async def test_what_is_answered_is_described_and_what_is_described_is_answered() -> None:
+    bus = ListeningBus()
+    async with answering(bus):
+        pass
+    described = {e.address.replace("{tenant}", "*").replace("{db}", "team-db") for e in ENDPOINTS}
+    assert set(bus.subjects) == described
