@@ -147,31 +147,33 @@ async def test_a_stream_is_gone_on_with_after_everything_was_killed(story: Syste
     assert [event for event in events if is_last_word(event)] == [events[-1]]
 
 
-async def test_a_stream_cut_at_random_over_two_gateways_is_the_whole_stream(
-    story: System,
-) -> None:
+async def test_a_stream_cut_at_random_over_two_gateways_is_the_whole_stream(tmp_path: Path) -> None:
+    """Hundreds of events, a hundred cuts, and each gateway is killed meanwhile."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
     text = " ".join(f"word{n}" for n in range(300))
-    await story.model.rules([{"match": "Give facts", "reply": text, "chunk_delay_ms": 10}])
-    heard: list[SseEvent] = []
-    async with second_gateway(story) as (process, other):
-        async with streaming(story.client, run_id="cut", background="true") as source:
-            heard += await source.take(1)
-        for cut in range(1000):
-            client = (story.client, other)[cut % 2]
-            if cut == 3:
-                await process.kill()
-                await process.start()
-            async with following(client, "cut", last=heard[-1].id) as source:
-                heard += await some(source, chance.randint(0, 12))
-            if is_last_word(heard[-1]):
-                break
-        async with following(other, "cut") as uncut:
-            whole = await uncut.rest()
+    each_token = {"TEAM_RUNNER_FRAMES_COALESCE_S": "0"}
+    async with system_of(APPS / "story.py", tmp_path, environment=each_token) as story:
+        await story.model.rules([{"match": "Give facts", "reply": text, "chunk_delay_ms": 10}])
+        async with second_gateway(story) as (second, other):
+            async with streaming(story.client, run_id="cut", background="true") as source:
+                heard = await source.take(1)
+            gateways = ((story.gateway, story.client), (second, other))
+            cuts = 0
+            while not is_last_word(heard[-1]):
+                process, client = gateways[cuts % 2]
+                if cuts in (20, 55):
+                    await process.kill()
+                    await process.start()
+                async with following(client, "cut", last=heard[-1].id) as source:
+                    heard += await some(source, chance.randint(0, 5))
+                cuts += 1
+            async with following(other, "cut") as uncut:
+                whole = await uncut.rest()
     assert [event.raw for event in heard] == [event.raw for event in whole]
-    assert len(whole) > 50
+    assert len(whole) > 300
+    assert cuts >= 100
 
 
 async def some(source: EventSource, count: int) -> list[SseEvent]:
