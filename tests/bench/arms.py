@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 HERE = Path(__file__).parent
-AGNO = "agno[os]==3.1.10"
+AGNO_LOCK = HERE.parent / "peers" / "agno.lock"
 START_S = 60
 INSTALL_S = 600
 
@@ -89,20 +89,7 @@ async def agno_python(folder: Path) -> str | None:
     shutil.rmtree(folder, ignore_errors=True)
     steps = [
         (sys.executable, "-m", "venv", str(folder)),
-        (
-            str(python),
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            AGNO,
-            "openai",
-            "aiosqlite",
-            "sqlalchemy",
-            "greenlet",
-            "uvloop",
-            "httptools",
-        ),
+        (str(python), "-m", "pip", "install", "-q", "--require-hashes", "-r", str(AGNO_LOCK)),
     ]
     for step in steps:
         process = await asyncio.create_subprocess_exec(*step, stdout=DEVNULL, stderr=DEVNULL)

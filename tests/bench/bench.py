@@ -249,7 +249,7 @@ def options() -> Namespace:
     parser.add_argument("--slow", type=int, default=1024, help="requests against the slow model")
     parser.add_argument("--open-streams", type=int, default=200, help="streams open at once")
     parser.add_argument("--agno", default=True, action=BooleanOptionalAction)
-    parser.add_argument("--agno-venv", default=Path(".bench/agno").absolute(), type=Path)
+    parser.add_argument("--agno-venv", default=Path(".peers/agno").absolute(), type=Path)
     return parser.parse_args()
 
 

@@ -50,8 +50,13 @@ async def test_the_app_is_described_as_agentos_does(tmp_path: Path) -> None:
     assert config["available_models"] == [{"id": "gpt-5.2", "provider": "OpenAI"}]
     assert config["teams"][0]["model"] == {"id": "gpt-5.2", "provider": "OpenAI"}
     assert (info["team_count"], info["auth_mode"]) == (1, "none")
-    assert info["mcp"] == {"enabled": False, "path": None, "oauth": None, "tool_run_endpoint": None}
-    assert home == {"name": "AgentOS", "health": "/health", "info": "/info", "docs": "/docs"}
+    assert info["mcp"] == {
+        "enabled": False,
+        "path": None,
+        "oauth": None,
+        "tool_run_endpoint": False,
+    }
+    assert home == {"name": "Story", "health": "/health", "info": "/info", "docs": "/docs"}
     assert health["status"] == "ok"
     assert health["instantiated_at"].endswith("Z")
 

@@ -42,13 +42,13 @@ def content(played: Played, run_id: str) -> list[str]:
     ]
 
 
-async def test_each_piece_is_said_as_it_comes_and_the_end_is_an_empty_one() -> None:
+async def test_each_piece_is_said_as_it_comes_and_nothing_for_an_answer_without_text() -> None:
     played = await play(story(), models())
 
-    assert content(played, "run-1") == ["", "", "Green", " tea.", ""]
+    assert content(played, "run-1") == ["", "Green", " tea."]
     researcher, writer = played.output.member_responses
-    assert content(played, researcher.run_id) == ["", "Facts.", ""]
-    assert content(played, writer.run_id) == ["", "Wo", "rds.", ""]
+    assert content(played, researcher.run_id) == ["", "Facts."]
+    assert content(played, writer.run_id) == ["", "Wo", "rds."]
 
 
 async def test_pieces_stand_between_the_question_and_the_tokens() -> None:
@@ -57,7 +57,7 @@ async def test_pieces_stand_between_the_question_and_the_tokens() -> None:
     assert played.frames.events == [
         "TeamRunStarted",
         "TeamModelRequestStarted",
-        *["TeamRunContent"] * 3,
+        *["TeamRunContent"] * 2,
         "TeamModelRequestCompleted",
         "TeamRunContentCompleted",
     ]
@@ -68,7 +68,7 @@ async def test_an_answer_from_the_journal_is_said_in_one() -> None:
     again = await play(story(), models(), steps=FakeSteps(first.steps.journal))
 
     assert again.models.asked == []
-    assert content(again, "run-1") == ["", "Green| tea."]
+    assert content(again, "run-1") == ["Green| tea."]
     boundaries = [event for event in first.frames.events if not event.endswith("RunContent")]
     assert [e for e in again.frames.events if not e.endswith("RunContent")] == boundaries
 
@@ -110,7 +110,7 @@ async def test_a_try_that_broke_off_after_pieces_were_heard_is_announced() -> No
         "TeamModelRequestStarted",
         *["TeamRunContent"] * 2,
         "TeamModelRequestStarted",
-        *["TeamRunContent"] * 4,
+        *["TeamRunContent"] * 3,
         "TeamModelRequestCompleted",
         "TeamRunContentCompleted",
     ]

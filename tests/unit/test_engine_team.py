@@ -114,7 +114,7 @@ async def test_the_metrics_of_a_team_count_its_leader_only() -> None:
     assert (output.metrics.input_tokens, output.metrics.total_tokens) == (20, 30)
     assert output.metrics.details
     (spent,) = output.metrics.details["model"]
-    assert (spent.id, spent.provider, spent.total_tokens) == ("leader", "OpenAI", 30)
+    assert (spent.id, spent.provider, spent.total_tokens) == ("leader", "OpenAI Chat", 30)
     member = output.member_responses[0].metrics
     assert member
     assert member.total_tokens == 15
@@ -409,3 +409,20 @@ async def test_the_output_survives_the_bus() -> None:
     again = msgspec.json.decode(msgspec.json.encode(output), type=type(output))
 
     assert again == output
+
+
+async def test_what_the_provider_says_of_its_answer_stands_with_it() -> None:
+    said = ModelAnswer(content="Green tea.", provider_data={"id": "completion-2"})
+    output = (await play(story(), story_models(leader=[BOTH, said]))).output
+
+    assert output.messages
+    assert output.model_provider_data == output.messages[-1].provider_data == {"id": "completion-2"}
+
+
+async def test_the_seconds_of_a_tool_stand_with_its_execution_not_with_its_message() -> None:
+    output = (await play(story(), story_models())).output
+
+    assert output.messages
+    assert output.tools
+    assert all(tool.metrics is not None for tool in output.tools)
+    assert [m.metrics for m in output.messages if m.role == "tool"] == [None, None]

@@ -11,7 +11,14 @@ from teambus.contracts.catalogue import (
     ToolDescription,
 )
 from teambus.contracts.output import RunStatus, TeamRunOutput
-from teambus_gateway.shapes import agent_shape, config_shape, info_shape, run_body, team_shape
+from teambus_gateway.shapes import (
+    agent_shape,
+    config_shape,
+    home_shape,
+    info_shape,
+    run_body,
+    team_shape,
+)
 
 MODEL = ModelDescription(id="gpt-5.2", provider="OpenAI", name="OpenAIChat")
 MINI = ModelDescription(id="gpt-5-mini", provider="OpenAI", name="OpenAIChat")
@@ -70,7 +77,7 @@ def test_a_team_says_all_that_is_known_of_it() -> None:
         "markdown": True,
         "expected_output": "a poem",
     }
-    assert [tool["name"] for tool in shape["tools"]["tools"]] == ["delegate_task_to_member", "add"]
+    assert [tool["name"] for tool in shape["tools"]["tools"]] == ["add", "delegate_task_to_member"]
     assert shape["tools"]["tool_call_limit"] == 3
     assert shape["metadata"] == {"k": "v"}
 
@@ -83,6 +90,14 @@ def test_a_nested_team_is_told_from_an_agent() -> None:
     assert solver["filesystem"] is False
     assert "members" not in solver
     assert [tool["name"] for tool in solver["tools"]["tools"]] == ["add"]
+
+
+def test_a_member_without_a_model_has_its_teams() -> None:
+    clerk = MemberDescription(id="clerk", name="Clerk")
+    inner = msgspec.structs.replace(NESTED, model=None, members=[clerk])
+    shape = team_shape(msgspec.structs.replace(TEAM, members=[clerk, inner]))
+    models = [shape["members"][0], shape["members"][1], shape["members"][1]["members"][0]]
+    assert [member["model"]["model"] for member in models] == ["gpt-5.2"] * 3
 
 
 def test_an_agent_says_all_that_is_known_of_it() -> None:
@@ -170,15 +185,16 @@ def test_a_run_of_an_agent_that_never_began_is_the_agents_all_the_same() -> None
     assert (said["agent_id"], said["agent_name"]) == ("a", "A")
 
 
-def test_a_team_that_hides_its_members_says_so() -> None:
+def test_a_team_that_shows_its_members_says_so_and_one_that_hides_them_nothing() -> None:
     inner = msgspec.structs.replace(NESTED, stream_member_events=False)
-    shape = team_shape(
+    shape = team_shape(TEAM)
+    hiding = team_shape(
         msgspec.structs.replace(TEAM, stream_member_events=False, members=[inner, NESTED])
     )
-
-    hidden = {"stream_member_events": False}
-    assert (shape["streaming"], shape["members"][0]["streaming"]) == (hidden, hidden)
-    assert "streaming" not in shape["members"][1]
+    assert shape["streaming"] == {"stream_member_events": True}
+    assert "streaming" not in hiding
+    assert ["streaming" in member for member in hiding["members"]] == [False, True]
+    assert "streaming" not in shape["members"][0]["members"][0]
 
 
 def test_the_config_lists_models_and_databases_of_all_levels_once() -> None:
@@ -202,10 +218,10 @@ def test_the_config_lists_models_and_databases_of_all_levels_once() -> None:
         "description": "An agent.",
         "db_id": "db",
         "model": {"id": "gpt-5-mini", "provider": "OpenAI"},
-        "metadata": {"k": "v"},
         "sandboxed": False,
     }
-    assert (config["os_id"], config["name"], config["description"]) == ("app", "App", "D")
+    assert (config["os_id"], config["description"]) == ("app", "D")
+    assert "name" not in config
     assert config["company"] is None
 
 
@@ -232,3 +248,5 @@ def test_several_apps_behind_one_gateway_are_one() -> None:
     assert [agent["id"] for agent in config_shape(apps)["agents"]] == ["a"]
     assert (info_shape(apps)["team_count"], info_shape(apps)["agent_count"]) == (2, 1)
     assert info_shape([])["name"] is None
+    assert home_shape([])["name"] == "AgentOS"
+    assert home_shape([AppDescription(id="a", name="Office")])["name"] == "Office"

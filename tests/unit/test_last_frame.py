@@ -49,7 +49,12 @@ BASE = {"created_at": 1000, "team_id": "tea", "team_name": "Tea", "run_id": "r",
 
 def test_a_completed_run_ends_with_its_answer_and_all_its_members_runs() -> None:
     data = last(
-        completed(metrics=Metrics(total_tokens=3), session_state={"a": 1}, metadata={"b": 2})
+        completed(
+            metrics=Metrics(total_tokens=3),
+            session_state={"a": 1},
+            metadata={"b": 2},
+            model_provider_data={"id": "c"},
+        )
     )
 
     assert list(data) == [
@@ -62,6 +67,7 @@ def test_a_completed_run_ends_with_its_answer_and_all_its_members_runs() -> None
         "nested_depth",
         "content",
         "content_type",
+        "model_provider_data",
         "member_responses",
         "metadata",
         "metrics",

@@ -48,7 +48,7 @@ def test_each_package_is_looked_at() -> None:
 
 
 def locks() -> list[str]:
-    places = ("*.lock", "tests/*.lock", "services/*/*.lock", ".ci/*.lock")
+    places = ("*.lock", "tests/*.lock", "tests/*/*.lock", "services/*/*.lock", ".ci/*.lock")
     return sorted(str(path.relative_to(ROOT)) for place in places for path in ROOT.glob(place))
 
 

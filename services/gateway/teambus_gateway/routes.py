@@ -13,10 +13,10 @@ from teambus_gateway.catalogue import Kind
 from teambus_gateway.parts import Parts, json_reply
 from teambus_gateway.run_routes import add_run_routes
 from teambus_gateway.shapes import (
-    NAME,
     agent_shape,
     component_shape,
     config_shape,
+    home_shape,
     info_shape,
     team_shape,
 )
@@ -44,7 +44,7 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
     async def get_info(_: Request) -> Response:
         return json_reply(info_shape(parts.catalogue.apps or []))
 
-    _add_plain_routes(app)
+    _add_plain_routes(app, parts)
 
 
 def _add_component_routes(app: FastAPI, parts: Parts, kind: Kind) -> None:
@@ -59,13 +59,13 @@ def _add_component_routes(app: FastAPI, parts: Parts, kind: Kind) -> None:
         return json_reply(component_shape(component))
 
 
-def _add_plain_routes(app: FastAPI) -> None:
+def _add_plain_routes(app: FastAPI, parts: Parts) -> None:
     """What is the same whatever the bus says."""
     instantiated_at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
     @app.get("/", **openapi.GET_HOME)
     async def get_home(_: Request) -> Response:
-        return json_reply({"name": NAME, "health": "/health", "info": "/info", "docs": "/docs"})
+        return json_reply(home_shape(parts.catalogue.apps or []))
 
     @app.get("/health", **openapi.GET_HEALTH)
     async def get_health(_: Request) -> Response:

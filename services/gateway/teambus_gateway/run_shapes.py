@@ -85,7 +85,8 @@ def _begin(run: Shape, owner: str) -> Shape:
         "run_id": run["run_id"],
         "parent_run_id": run.get("parent_run_id", ""),
         owner: run.get(owner),
-        "user_id": run.get("user_id"),
+        # Nobody is an empty name for an agent's run and none for a team's: clients know it so.
+        "user_id": run.get("user_id", "" if owner == "agent_id" else None),
         "status": run.get("status"),
         "cancellation_stage": run.get("cancellation_stage"),
     }

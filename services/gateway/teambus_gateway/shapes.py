@@ -29,10 +29,16 @@ Shape: TypeAlias = dict[str, Any]
 _Described: TypeAlias = Description | MemberDescription
 DELEGATION = ToolDescription(
     name="delegate_task_to_member",
-    description="Give a task to one member of the team and get the member's answer.",
+    description="Give one task to one member of the team and get the member's result.",
     parameters={
         "type": "object",
-        "properties": {"member_id": {"type": "string"}, "task": {"type": "string"}},
+        "properties": {
+            "member_id": {"type": "string", "description": "The id of the member."},
+            "task": {
+                "type": "string",
+                "description": "What to do, with all the member must know and what to give back.",
+            },
+        },
         "required": ["member_id", "task"],
         "additionalProperties": False,
     },
@@ -68,12 +74,12 @@ def team_shape(team: TeamDescription) -> Shape:
         role=team.role,
         mode=team.mode,
         model=_model(team.model),
-        tools=_tools([DELEGATION, *team.tools], team.tool_call_limit),
+        tools=_tools([*team.tools, DELEGATION], team.tool_call_limit),
         sessions=_sessions(team),
         reasoning={"reasoning": False},
         system_message=_system_message(team),
         streaming=_streaming(team),
-        members=[member_shape(member) for member in team.members],
+        members=[member_shape(member, team.model) for member in team.members],
         metadata=team.metadata,
         is_factory=False,
         is_component=False,
@@ -102,21 +108,22 @@ def agent_shape(agent: AgentDescription) -> Shape:
     )
 
 
-def member_shape(member: MemberDescription) -> Shape:
-    """An AgentResponse, or a TeamResponse for a nested team."""
+def member_shape(member: MemberDescription, inherited: ModelDescription | None) -> Shape:
+    """An AgentResponse, or a TeamResponse for a nested team. Without a model it has its team's."""
     is_team = member.members is not None
-    tools = [DELEGATION, *member.tools] if is_team else member.tools
+    model = member.model or inherited
+    tools = [*member.tools, DELEGATION] if is_team else member.tools
     return _given(
         id=member.id,
         name=member.name,
         role=member.role,
         description=member.description,
-        model=_model(member.model),
+        model=_model(model),
         tools=_tools(tools, member.tool_call_limit),
         reasoning={"reasoning": False},
         system_message=_system_message(member),
-        streaming=_streaming(member),
-        members=[member_shape(each) for each in member.members or []] if is_team else None,
+        streaming=_streaming(member) if is_team else None,
+        members=[member_shape(each, model) for each in member.members or []] if is_team else None,
         filesystem=None if is_team else False,
         is_factory=False,
         is_component=False,
@@ -125,11 +132,11 @@ def member_shape(member: MemberDescription) -> Shape:
 
 
 def config_shape(apps: list[AppDescription]) -> Shape:
-    """A ConfigResponse. Several apps behind one gateway are shown as one."""
+    """A ConfigResponse, which has no name. Several apps behind one gateway are shown as one."""
     components = [component for app in apps for component in app.components]
     app = apps[0] if len(apps) == 1 else None
     return {
-        **_identity(apps),
+        "os_id": _os_id(apps),
         **_given(description=app.description if app else None),
         "available_models": _available_models(components),
         "databases": _databases(components),
@@ -145,23 +152,30 @@ def config_shape(apps: list[AppDescription]) -> Shape:
 def info_shape(apps: list[AppDescription]) -> Shape:
     """What AgentOS says of itself; nulls are kept."""
     return {
-        "name": None,
-        **_identity(apps),
+        "os_id": _os_id(apps),
+        "name": _name(apps),
         "os_version": OS_VERSION,
         "agno_version": AGNO_VERSION,
         "agent_count": sum(len(app.agents) for app in apps),
         "team_count": sum(len(app.teams) for app in apps),
         "workflow_count": 0,
-        "mcp": {"enabled": False, "path": None, "oauth": None, "tool_run_endpoint": None},
+        "mcp": {"enabled": False, "path": None, "oauth": None, "tool_run_endpoint": False},
         "auth_mode": "none",
         "user_isolation": False,
     }
 
 
-def _identity(apps: list[AppDescription]) -> Shape:
-    if len(apps) != 1:
-        return {"os_id": "teambus"}
-    return _given(os_id=apps[0].id, name=apps[0].name)
+def home_shape(apps: list[AppDescription]) -> Shape:
+    """Where to go from here."""
+    return {"name": _name(apps) or NAME, "health": "/health", "info": "/info", "docs": "/docs"}
+
+
+def _os_id(apps: list[AppDescription]) -> str:
+    return apps[0].id if len(apps) == 1 else "teambus"
+
+
+def _name(apps: list[AppDescription]) -> str | None:
+    return apps[0].name if len(apps) == 1 else None
 
 
 def _summary(of: Description) -> Shape:
@@ -173,7 +187,6 @@ def _summary(of: Description) -> Shape:
         db_id=of.db_id,
         mode=of.mode if isinstance(of, TeamDescription) else None,
         model=model,
-        metadata=of.metadata,
         sandboxed=False,
     )
 
@@ -231,7 +244,8 @@ def _system_message(of: _Described) -> Shape | None:
 
 
 def _streaming(of: TeamDescription | MemberDescription) -> Shape | None:
-    return None if of.stream_member_events else {"stream_member_events": False}
+    """AgentOS takes off for its default, so only on is said."""
+    return {"stream_member_events": True} if of.stream_member_events else None
 
 
 def _given(**values: Any) -> Shape:

@@ -78,6 +78,7 @@ class ChatMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     tool_args: dict[str, Any] | None = None
     tool_call_error: bool | None = None
     tool_calls: list[ToolCall] | None = None
+    provider_data: dict[str, Any] | None = None
     metrics: Metrics | None = None
     images: list[MediaOutput] | None = None
     audio: list[MediaOutput] | None = None
@@ -147,6 +148,7 @@ class RunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
     metrics: Metrics | None = None
     model: str | None = None
     model_provider: str | None = None
+    model_provider_data: dict[str, Any] | None = None
     member_responses: list["RunOutput"] | None = None
     tools: list[ToolExecution] | None = None
     session_state: dict[str, Any] | None = None
@@ -180,6 +182,7 @@ class TeamRunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
     metrics: Metrics | None = None
     model: str | None = None
     model_provider: str | None = None
+    model_provider_data: dict[str, Any] | None = None
     tools: list[ToolExecution] | None = None
     session_state: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None

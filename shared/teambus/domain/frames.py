@@ -64,6 +64,7 @@ def _completed(completed: RunCompleted) -> dict[str, Any]:
     return {
         "content": output.content,
         "content_type": output.content_type,
+        "model_provider_data": output.model_provider_data,
         "member_responses": output.member_responses if output.agent_id is None else None,
         "metadata": output.metadata,
         "metrics": output.metrics,

@@ -89,6 +89,7 @@ class Answering:
         return {
             "content": output.content,
             "content_type": output.content_type,
+            "model_provider_data": output.model_provider_data,
             "member_responses": output.member_responses if is_team else None,
             "metadata": output.metadata,
             "metrics": output.metrics,

@@ -1,7 +1,6 @@
 """A party's turns: ask the model, do what it calls for, ask again, until it answers or fails."""
 
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 
@@ -100,7 +99,8 @@ class Conversation:
             self.so_far = hearing.so_far
             raise
         if failure_in(answered.answer) is None:
-            self._voice.says_content(hearing.rest_of(answered.answer.content))
+            if rest := hearing.rest_of(answered.answer.content):
+                self._voice.says_content(rest)
             metrics = answered.answer.metrics or Metrics()
             self._voice.says_answered(model.id, model.provider, metrics)
         return answered
@@ -170,14 +170,12 @@ class Conversation:
         if result.cut:
             return
         execution = result.execution
-        metrics: Any = execution and execution.metrics
         self.transcript.told(
             result.call,
             result.arguments,
             result.content,
             error=result.error,
             ended_at=result.ended_at,
-            metrics=metrics,
         )
         if execution is not None:
             self.executions.append(execution)

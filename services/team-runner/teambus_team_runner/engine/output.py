@@ -45,6 +45,8 @@ def fill(output: RunOutput | TeamRunOutput, party: Party, held: Conversation) ->
     output.messages = held.transcript.own
     output.metrics = _metrics(party, held.answers)
     output.tools = held.executions
+    if held.answers:
+        output.model_provider_data = held.answers[-1].answer.provider_data
     if isinstance(party.who, Team):
         output.member_responses = held.responses
 
@@ -94,7 +96,7 @@ def _metrics(party: Party, answers: list[ModelAnswered]) -> Metrics:
     if party.model is not None and answers:
         spent = TokenDetails(
             id=party.model.id,
-            provider=party.model.provider,
+            provider=f"{party.model.provider} Chat",
             input_tokens=total.input_tokens,
             output_tokens=total.output_tokens,
             total_tokens=total.total_tokens,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from teambus.contracts.journal import ModelAnswer
-from teambus.contracts.output import ChatMessage, Metrics, TeamRunInput, ToolCall
+from teambus.contracts.output import ChatMessage, TeamRunInput, ToolCall
 from teambus_team_runner.engine.party import Party
 
 
@@ -40,6 +40,7 @@ class Transcript:
             int(at),
             content=answer.content,
             tool_calls=calls or None,
+            provider_data=answer.provider_data,
             metrics=answer.metrics,
         )
 
@@ -51,7 +52,6 @@ class Transcript:
         *,
         error: bool,
         ended_at: float,
-        metrics: Metrics | None,
     ) -> None:
         """Add what a tool call came to."""
         self._add(
@@ -62,7 +62,6 @@ class Transcript:
             tool_name=call.function.name,
             tool_args=arguments,
             tool_call_error=error,
-            metrics=metrics,
         )
 
     def withdraw_answer(self) -> None:

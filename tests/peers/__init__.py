@@ -1,0 +1,1 @@
+"""Compatibility with AgentOS, proven against the real one and its client."""

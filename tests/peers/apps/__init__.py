@@ -1,0 +1,1 @@
+"""One office of teams and agents, declared for both peers."""

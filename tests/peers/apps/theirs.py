@@ -1,0 +1,52 @@
+"""The office on Agno's AgentOS. Runs in the peer's venv, where Agno is installed.
+
+Run with the number of a listening socket, which it inherits; it ends when its stdin is closed.
+"""
+
+import os
+import socket
+import sys
+import threading
+from functools import partial
+from types import SimpleNamespace
+
+import uvicorn
+from agno.agent import Agent  # type: ignore[import-not-found] # only in the peer's venv
+from agno.db.sqlite import AsyncSqliteDb  # type: ignore[import-not-found] # as above
+from agno.exceptions import (  # type: ignore[import-not-found] # as above
+    CheckTrigger,
+    InputCheckError,
+)
+from agno.hooks.decorator import hook  # type: ignore[import-not-found] # as above
+from agno.models.openai import OpenAIChat  # type: ignore[import-not-found] # as above
+from agno.os import AgentOS  # type: ignore[import-not-found] # as above
+from agno.team import Team  # type: ignore[import-not-found] # as above
+
+from tests.peers.apps.office import office
+
+library = SimpleNamespace(
+    Agent=partial(Agent, telemetry=False),
+    AsyncSqliteDb=AsyncSqliteDb,
+    CheckTrigger=CheckTrigger,
+    InputCheckError=InputCheckError,
+    OpenAIChat=OpenAIChat,
+    Team=partial(Team, telemetry=False),
+    hook=hook,
+)
+teams, agents = office(library)
+app = AgentOS(id="office", name="Office", teams=teams, agents=agents, telemetry=False).get_app()
+
+
+def end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
+def main() -> None:
+    listening = socket.socket(fileno=int(sys.argv[1]))
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    uvicorn.Server(uvicorn.Config(app, log_level="error")).run([listening])
+
+
+if __name__ == "__main__":
+    main()
