@@ -52,6 +52,12 @@ async def session_changes(visitor: Visitor) -> None:
     await visitor.ask("deleted", "DELETE", "/sessions/made", params={"type": "team"})
     await visitor.ask("deleted again", "DELETE", "/sessions/made", params={"type": "team"})
     await visitor.get("deleted and read", "/sessions/made", type="team")
+    fork = "/teams/content-team/sessions"
+    forked = await visitor.post("forked", f"{fork}/open/fork")
+    copy = f"/sessions/{forked['session_id']}"
+    await visitor.get("the fork's runs", f"{copy}/runs", type="team")
+    await visitor.post("an unknown session forked", f"{fork}/nothing/fork")
+    await visitor.ask("the fork deleted", "DELETE", copy, params={"type": "team"})
     both = {"session_ids": ["open"], "session_types": ["team"]}
     await visitor.send("several deleted", "DELETE", "/sessions", both)
     uneven = {"session_ids": ["open", "made"], "session_types": ["team"]}

@@ -95,7 +95,6 @@ async def test_an_agent_says_what_it_does_without_the_word_team() -> None:
     assert frames.events == [
         "RunStarted",
         "ModelRequestStarted",
-        "RunContent",
         "ModelRequestCompleted",
         "ToolCallStarted",
         "ToolCallCompleted",

@@ -346,7 +346,6 @@ async def test_the_frames_tell_the_run_in_the_order_clients_know() -> None:
     assert frames.events == [
         "TeamRunStarted",
         "TeamModelRequestStarted",
-        "TeamRunContent",
         "TeamModelRequestCompleted",
         "TeamToolCallStarted",
         "RunStarted",
