@@ -182,4 +182,4 @@ async def test_any_client_of_the_bus_may_ask_and_is_told_what_is_wrong_with_a_qu
 
 def test_each_kind_of_question_has_a_verb_of_its_own() -> None:
     names = [verb.name for verb in VERBS.values()]
-    assert len(names) == len(set(names)) == 8
+    assert len(names) == len(set(names)) == 9
