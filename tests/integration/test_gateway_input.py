@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from structlog.testing import capture_logs
+
 from tests.integration.gateway_parts import Served, system
 
 RUNS = "/teams/content-team/runs"
@@ -104,11 +106,14 @@ async def test_what_comes_with_a_later_release_says_so(tmp_path: Path) -> None:
 async def test_fields_nobody_knows_are_ignored(tmp_path: Path) -> None:
     async with system(tmp_path) as here, here.gateway() as gateway:
         unknown = {f"unknown-{n}": "x" for n in range(300)}
-        response = await gateway.post(**unknown)
+        with capture_logs() as logs:
+            response = await gateway.post(**unknown)
         parts: list[Any] = [(name, (None, value)) for name, value in unknown.items()]
         parts += [("message", (None, "m")), ("stream", (None, "false")), ("files", ("", b""))]
         multipart = await gateway.http.post(RUNS, files=parts)
     assert (response.status_code, multipart.status_code) == (200, 200), multipart.text
+    [said] = [each for each in logs if each["event"] == "form fields ignored"]
+    assert (said["log_level"], said["names"][:2]) == ("debug", ["unknown-0", "unknown-1"])
 
 
 async def test_more_than_the_limits_is_refused(tmp_path: Path) -> None:

@@ -47,21 +47,29 @@ async def test_the_pages_of_agentos_are_let_in_by_default(tmp_path: Path) -> Non
             assert headers["access-control-allow-credentials"] == "true"
 
 
-async def test_origins_of_ones_own_take_the_place_of_the_list(tmp_path: Path) -> None:
+async def test_origins_of_ones_own_are_let_in_beside_the_list(tmp_path: Path) -> None:
     async with system(tmp_path) as here, here.gateway(cors_origins=(MINE,)) as gateway:
+        for origin in (MINE, *ORIGINS):
+            answer = await gateway.http.get("/", headers={"Origin": origin})
+            assert answer.headers["access-control-allow-origin"] == origin
+        allowed = await asked_before(gateway, MINE)
+        refused = await asked_before(gateway, OTHER)
+    assert (allowed[0], allowed[1]["access-control-allow-origin"]) == (200, MINE)
+    assert refused[0] == 400
+    assert "access-control-allow-origin" not in refused[1]
+
+
+async def test_the_list_may_be_left_out(tmp_path: Path) -> None:
+    alone = {"cors_origins": (MINE,), "cors_agentos_origins": False}
+    async with system(tmp_path) as here, here.gateway(**alone) as gateway:
         mine = await gateway.http.get("/", headers={"Origin": MINE})
         others = [
             await gateway.http.get("/", headers={"Origin": each}) for each in (OTHER, *ORIGINS)
         ]
-        allowed = await asked_before(gateway, MINE)
-        refused = await asked_before(gateway, OTHER)
     assert mine.headers["access-control-allow-origin"] == MINE
     for other in others:
         assert other.status_code == 200
         assert "access-control-allow-origin" not in other.headers
-    assert (allowed[0], allowed[1]["access-control-allow-origin"]) == (200, MINE)
-    assert refused[0] == 400
-    assert "access-control-allow-origin" not in refused[1]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])

@@ -29,6 +29,8 @@ from teambus_gateway.teller import Teller
 
 log = structlog.get_logger(__name__)
 
+NAMES_SHOWN_MAX = 20
+
 
 class BareRoute(APIRoute):
     """Hands its endpoint the request as it is. Looking for parameters that none of these endpoints
@@ -91,6 +93,8 @@ async def _asked(parts: Parts, kind: Kind, request: Request) -> Submission:
     id_ = request.path_params[f"{kind}_id"]
     with parts.room.hold() as hold:
         form = await read_form(request, parts.form_limits, hold)
+        if unknown := form.fields.keys() - openapi.RUN_FORM["properties"].keys():
+            log.debug("form fields ignored", names=sorted(unknown)[:NAMES_SHOWN_MAX])
         attachments = await read_attachments(form, parts.media_limits)
         key = request.headers.get("idempotency-key")
         asked = read_submission(parts.tenant, kind, id_, form, key, attachments)

@@ -68,7 +68,13 @@ class GatewaySettings:
     store_timeout_s: float = 5
     connect_timeout_s: float = 10
     publish_patience_s: float = 20
-    cors_origins: tuple[str, ...] = ORIGINS
+    cors_origins: tuple[str, ...] = ()
+    cors_agentos_origins: bool = True
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The browser origins that are let in."""
+        return (*(ORIGINS if self.cors_agentos_origins else ()), *self.cors_origins)
 
     def bus(self) -> BusSettings:
         return BusSettings(
