@@ -148,6 +148,25 @@ async def test_a_watch_that_cannot_read_says_so_in_time(tmp_path: Path) -> None:
                 await told.check("r-1")
 
 
+async def test_a_run_costs_no_look_at_the_bus_while_the_memory_holds_all(tmp_path: Path) -> None:
+    looks: list[Msg] = []
+
+    async def note(message: Msg) -> None:
+        looks.append(message)
+
+    async with here(tmp_path) as place, place.another() as bus, watching(place.bus) as told:
+        await bus.client.subscribe(f"$JS.API.STREAM.MSG.GET.{topology.CONTROL}", cb=note)
+        await bus.barrier()
+        assert not await told.check("unknown")
+        told.listen("r-1")
+        await order(place.bus, "r-1")
+        await told.of("r-1")
+        assert not await told.check("unknown")
+        await place.bus.barrier()
+        await bus.barrier()
+        assert looks == []
+
+
 async def test_orders_beyond_the_memory_are_still_found(tmp_path: Path) -> None:
     async with here(tmp_path) as place:
         async with watching(place.bus, orders_max=3) as told:

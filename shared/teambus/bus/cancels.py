@@ -118,7 +118,8 @@ class CancelWatch:
         """
         await self._until_current()
         subject = subjects.control(tenant, team_id, run_id)
-        if subject in self._orders or self._first_seq > self._forgotten_to:
+        is_all_known = self._forgotten_to == 0 or self._first_seq > self._forgotten_to
+        if is_all_known or subject in self._orders:
             return
         if (stored := await reads.last(self._bus, CONTROL, subject)) is not None:
             self._note(stored.subject, stored.seq, stored.data)
