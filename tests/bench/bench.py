@@ -140,10 +140,13 @@ async def stream_figures(found: list[Arm], options: Namespace) -> None:
         )
     ours = loads.pop("teambus")
     for name, other in loads.items():
-        first = statistics.median(ours[0].first_s) / statistics.median(other[0].first_s)
+        first, first_many = (
+            statistics.median(mine.first_s) / statistics.median(its.first_s)
+            for mine, its in zip(ours, other, strict=True)
+        )
         print(
             f"teambus : {name}, streamed = runs/s {ours[1].rate / other[1].rate:.2f},"
-            f" first event {first:.2f}"
+            f" first event {first:.2f} alone, {first_many:.2f} 64 at once"
         )
 
 
