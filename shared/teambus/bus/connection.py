@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import nats
 import nats.errors
@@ -17,6 +17,8 @@ from teambus.bus.errors import BusUnavailable
 from teambus.bus.replies import Replies
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 SERVER_FLOOR = (2, 11)
 
@@ -73,29 +75,23 @@ class Bus:
         Without a connection nothing is sent: what the client keeps for later would arrive after
         the outage, when it may no longer be true. Raises `BusUnavailable` when closed for good.
         """
-        if self.client.is_closed:
-            raise BusUnavailable("the connection to the bus is closed")
-        if not self.client.is_connected:
-            return None
         wait_s = self.settings.request_timeout_s
-        try:
-            return await self.replies.ask(subject, data, headers, wait_s=wait_s)
-        except nats.errors.OutboundBufferLimitError:
-            return None
-        except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError) as error:
-            raise BusUnavailable("the connection to the bus is closed") from error
+        return await self._asked(lambda: self.replies.ask(subject, data, headers, wait_s=wait_s))
 
     async def request_many(
         self, subject: str, data: bytes, is_last: Callable[[Msg], bool]
     ) -> list[Msg] | None:
         """Like `request`, for an answer in many messages of which the last tells that it is."""
+        wait_s = self.settings.request_timeout_s
+        return await self._asked(lambda: self.replies.gather(subject, data, is_last, wait_s=wait_s))
+
+    async def _asked(self, ask: Callable[[], Awaitable[T | None]]) -> T | None:
         if self.client.is_closed:
             raise BusUnavailable("the connection to the bus is closed")
         if not self.client.is_connected:
             return None
-        wait_s = self.settings.request_timeout_s
         try:
-            return await self.replies.gather(subject, data, is_last, wait_s=wait_s)
+            return await ask()
         except nats.errors.OutboundBufferLimitError:
             return None
         except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError) as error:
