@@ -3,9 +3,11 @@
 import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from teambus.bus.requests import Requests
 from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunRefused, RunRequest
 from tests.integration.frame_parts import Speaker, forget_frames
@@ -361,6 +363,29 @@ async def test_a_client_that_takes_nothing_is_cut_off(tmp_path: Path) -> None:
                 said = await asyncio.to_thread(read_to_end, client)
             assert b"id: 0\n" in said
             assert not said.endswith(b"\r\n0\r\n\r\n")
+
+
+async def test_a_client_that_leaves_once_its_run_is_accepted_still_has_it_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted, left = asyncio.Event(), asyncio.Event()
+    submit = Requests.submit
+
+    async def slowly(self: Requests, *asked: Any) -> int:
+        accepted.set()
+        await left.wait()
+        return await submit(self, *asked)
+
+    monkeypatch.setattr(Requests, "submit", slowly)
+    async with system(tmp_path, go=False) as here, here.gateway() as gateway:
+        form = {"message": "hello", "run_id": "r", "background": "true"}
+        asking = asyncio.create_task(gateway.http.post("/teams/content-team/runs", data=form))
+        await accepted.wait()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await places_are_free(gateway)
+        left.set()
+        await here.runner.until_taken(1)
 
 
 async def test_two_hundred_streams_do_not_mix(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A run from the asking side: submitted, waited for, attached to. Says nothing of HTTP."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -155,14 +156,21 @@ class Runs:
         self._waiter.give_up()
 
     async def _submit(self, asked: Submission, feed: Feed, listener: Listener) -> None:
-        """Submit, and tell a feed what to wait for."""
+        """Submit, and tell a feed what to wait for. A client that leaves meanwhile changes nothing:
+        a run that is known to be accepted and never asked for would be PENDING for ever.
+        """
         with bus_problems(asked.request.run_id, self.limits.retry_after_s):
-            before = await self._attach(asked) if asked.may_be_repeated else _Before()
-            if before.end is not None:
-                feed.has_ended(before.end)
-                return
-            seq = await self._requests.submit(asked.tenant, asked.team_id, asked.request)
-            feed.follow(listener, seq)
+            found = await asyncio.shield(self._attach_or_submit(asked))
+            if isinstance(found, RunEnd):
+                feed.has_ended(found)
+            else:
+                feed.follow(listener, found)
+
+    async def _attach_or_submit(self, asked: Submission) -> RunEnd | int:
+        """How a repeated run ended, else the sequence of the request."""
+        if asked.may_be_repeated and (end := (await self._attach(asked)).end) is not None:
+            return end
+        return await self._requests.submit(asked.tenant, asked.team_id, asked.request)
 
     async def _attach(self, asked: Submission) -> _Before:
         """Take responsibility for a submission that may be a repeat; what became of it before."""
