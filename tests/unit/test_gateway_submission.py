@@ -47,6 +47,12 @@ def test_without_key_and_run_id_every_request_is_new() -> None:
     assert first.request.session_id != second.request.session_id
 
 
+def test_only_ids_drawn_by_the_gateway_are_called_new() -> None:
+    assert submission().new == "run session"
+    assert submission(session_id="s").new == "run"
+    assert [submission("k").new, submission(run_id="mine").new] == ["", ""]
+
+
 def test_an_empty_key_is_no_key_and_an_empty_field_is_no_field() -> None:
     asked = submission("", session_id="", user_id="", run_id="", metadata="", stream="")
     assert asked.origin == "fresh"

@@ -72,12 +72,12 @@ class Runs:
 
         Raises `Problem`; after 504 and after a caller that has gone, the run goes on.
         """
-        run_id, request = asked.request.run_id, asked.request
+        run_id = asked.request.run_id
         with self._place(), bus_problems(run_id, self.limits.retry_after_s):
             async with self._waiter.listening(asked.key) as listener:
                 if asked.may_be_repeated and (before := await self._attach(asked)).end:
                     return answered(before.end, run_id)
-                seq = await self._requests.submit(asked.tenant, asked.team_id, request)
+                seq = await self._request(asked)
                 log.debug("run submitted", seq=seq)
                 limits = self.limits
                 found = await listener.ended(
@@ -91,7 +91,7 @@ class Runs:
         """Submit without waiting; returns the sequence of the request."""
         with bus_problems(asked.request.run_id, self.limits.retry_after_s):
             await self._attach(asked)
-            return await self._requests.submit(asked.tenant, asked.team_id, asked.request)
+            return await self._request(asked)
 
     async def begin(self, asked: Submission) -> RunStatus:
         """Submit without waiting; where the run stands. Once this returns the run is accepted."""
@@ -99,7 +99,7 @@ class Runs:
             before = await self._attach(asked)
             if before.end is not None:
                 return status_of(before.end)
-            await self._requests.submit(asked.tenant, asked.team_id, asked.request)
+            await self._request(asked)
             if before.is_repeat and await self._events.is_begun(asked.tenant, asked.request.run_id):
                 return RunStatus.RUNNING
             return RunStatus.PENDING
@@ -170,7 +170,12 @@ class Runs:
         """How a repeated run ended, else the sequence of the request."""
         if asked.may_be_repeated and (end := (await self._attach(asked)).end) is not None:
             return end
-        return await self._requests.submit(asked.tenant, asked.team_id, asked.request)
+        return await self._request(asked)
+
+    async def _request(self, asked: Submission) -> int:
+        return await self._requests.submit(
+            asked.tenant, asked.team_id, asked.request, new=asked.new
+        )
 
     async def _attach(self, asked: Submission) -> _Before:
         """Take responsibility for a submission that may be a repeat; what became of it before."""

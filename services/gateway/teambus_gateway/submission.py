@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from teambus.bus.waiter import RunKey
+from teambus.contracts.headers import NEW_RUN, NEW_SESSION
 from teambus.contracts.ids import (
     TEXT_ID_LENGTH_MAX,
     RunId,
@@ -52,6 +53,7 @@ class Submission:
     kind: Kind = "team"
     background: bool = False
     stream_events: bool = True
+    session_is_new: bool = False
 
     @property
     def path(self) -> str:
@@ -61,6 +63,13 @@ class Submission:
     def may_be_repeated(self) -> bool:
         """Whether somebody may ask for it again, so that its acceptance must be known to all."""
         return self.background or self.origin != "fresh"
+
+    @property
+    def new(self) -> str:
+        """Which ids the gateway has drawn for it, as the bus is told."""
+        if self.origin != "fresh":
+            return ""
+        return f"{NEW_RUN} {NEW_SESSION}" if self.session_is_new else NEW_RUN
 
     @property
     def key(self) -> RunKey:
@@ -92,13 +101,14 @@ def read_submission(
     integer("version", fields.get("version", ""))
     route = f"POST {component_path(kind, id_)}/runs"
     origin, run_id = _run_id(tenant, route, fields, idempotency_key)
+    session_id = _text(fields, "session_id")
     return Submission(
         tenant,
         id_,
         RunRequest(
             run_id=run_id,
             input=message,
-            session_id=_text(fields, "session_id") or session_of(run_id, origin),
+            session_id=session_id or session_of(run_id, origin),
             user_id=_text(fields, "user_id"),
             metadata=_metadata(fields),
             session_state=_object_or_nothing(fields, "session_state"),
@@ -111,6 +121,7 @@ def read_submission(
         kind,
         background=_flag(fields, "background") is True,
         stream_events=_flag(fields, "stream_events") is not False,
+        session_is_new=session_id is None,
     )
 
 

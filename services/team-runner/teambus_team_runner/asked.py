@@ -35,13 +35,17 @@ BODY_KEPT_MAX = 32 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A run request as it came: what is asked by whom, and its place in the queue."""
+    """A run request as it came: what is asked by whom, and its place in the queue.
+
+    `new` are the ids that the asker drew for it, as long as nobody was given the request before.
+    """
 
     tenant: Tenant
     team_id: TeamId
     request: RunRequest
     request_seq: int
     digest: str
+    new: frozenset[str] = frozenset()
 
     @property
     def run_id(self) -> RunId:
@@ -83,7 +87,15 @@ async def read(delivery: Delivery, bodies: Bodies) -> Asked:
         raise MalformedMessage("input must not be empty")
     if mistake := mistake_in(request.media, request.run_id):
         raise MalformedMessage(mistake)
-    return Asked(subject.tenant, subject.team_id, request, delivery.seq, request_digest(request))
+    new = delivery.headers.get(names.NEW, "").split() if delivery.attempt == 1 else ()
+    return Asked(
+        subject.tenant,
+        subject.team_id,
+        request,
+        delivery.seq,
+        request_digest(request),
+        frozenset(new),
+    )
 
 
 async def refuse_malformed(

@@ -15,8 +15,9 @@ from teambus.bus.errors import BusError
 from teambus.bus.events import Events
 from teambus.bus.journal import Fenced, Journal, Tail, read_entries, read_tail
 from teambus.bus.requests import Requests
-from teambus.bus.sessions import Seen, Sessions
+from teambus.bus.sessions import Seen, Sessions, unwritten
 from teambus.contracts import subjects
+from teambus.contracts.headers import NEW_RUN, NEW_SESSION
 from teambus.contracts.journal import AttemptReleased, AttemptStarted
 from teambus.domain import session_order
 from teambus.domain.replay import Past, read_past
@@ -83,7 +84,7 @@ class Attempts:
 
     async def make(self, handle: Handle, *, alone: bool = False) -> Outcome:
         """Raises `Fenced` when another runner has the run, `BusError` when the bus is away."""
-        found = await self._look(handle.asked)
+        found = await self._find(handle)
         if found.completed:
             await self.endings.leave(handle)
             return Outcome.SETTLED
@@ -103,6 +104,21 @@ class Attempts:
         if self._is_suspect(found.past) and not (alone or handle.cancellation):
             return Outcome.SUSPECT
         return await self._take(handle, found)
+
+    async def _find(self, handle: Handle) -> Found:
+        """What there is of a new run is nothing: that is taken on trust once, for where it is not
+        true the journal refuses the attempt, and the message comes again and is looked into.
+        """
+        asked = handle.asked
+        new, handle.new = handle.new, frozenset()
+        if NEW_RUN not in new:
+            return await self._look(asked)
+        await self.cancels.check(*asked.run)
+        if NEW_SESSION in new:
+            session = unwritten(asked.tenant, asked.session_id)
+        else:
+            session = await self.sessions.read(asked.tenant, asked.session_id)
+        return Found(False, Tail(), session, Past())
 
     async def _look(self, asked: Asked) -> Found:
         """One parallel round of reads from the streams' leaders."""

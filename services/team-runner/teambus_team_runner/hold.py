@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -32,6 +33,7 @@ class Handle:
 
     def __init__(self, delivery: Delivery, asked: Asked, *, ack_wait_s: float) -> None:
         self.asked = asked
+        self.new = asked.new
         self.ack_wait_s = ack_wait_s
         self.opened: Seen | None = None
         self.cancellation = Cancellation(asked.run_id)
@@ -78,16 +80,36 @@ class Handle:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Keep the message while the block runs."""
-        keeping = asyncio.create_task(self._keep_on(), name="keep the message")
+        beat = Beat(self.ack_wait_s / 3, self.keep)
         try:
             yield
         finally:
-            keeping.cancel()
+            beat.stop()
 
-    async def _keep_on(self) -> None:
+
+class Beat:
+    """Calls `beat` every so many seconds, first after as many. Mostly it is stopped before: so it
+    is only a timer until then.
+    """
+
+    def __init__(self, every_s: float, beat: Callable[[], Awaitable[None]]) -> None:
+        self._every_s = every_s
+        self._beat = beat
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(every_s, self._begin)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._go_on(), name="beat")
+
+    async def _go_on(self) -> None:
         while True:
-            await asyncio.sleep(self.ack_wait_s / 3)
-            await self.keep()
+            await self._beat()
+            await asyncio.sleep(self._every_s)
 
 
 async def hold(handle: Handle, journal: Journal, work: Coroutine[Any, Any, T]) -> T:
@@ -96,46 +118,33 @@ async def hold(handle: Handle, journal: Journal, work: Coroutine[Any, Any, T]) -
     A stopped and woken process proves that it still holds the run before it touches the message.
     """
     working = asyncio.create_task(work, name="work on the run")
-    watching = asyncio.create_task(_watch(handle, journal), name="watch the hold")
-    try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
+
+    def cut_short() -> None:
         handle.drop()
-        await _end(working)
-        watching.result()
-        raise AssertionError("the watch ends only by raising")
+        working.cancel()
+
+    journal.when_lost(cut_short)
+    beat = Beat(handle.ack_wait_s / 3, partial(_renew, handle, journal))
+    try:
+        # Told to stop, the work ends first: it may yet write that it was, the message kept.
+        return await working
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if journal.ours or (task is not None and task.cancelling()):
+            raise
+        await journal.settled()
+        raise AssertionError("a lost journal settles by raising") from None
     finally:
-        # The work ends first: it may yet write that it was cut short, under the watch's eye.
-        await _end(working)
-        await _end(watching)
+        beat.stop()
         await journal.close()
 
 
-async def _end(task: "asyncio.Task[Any]") -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def _watch(handle: Handle, journal: Journal) -> None:
-    """Ends only by raising."""
-    while True:
-        try:
-            async with asyncio.timeout(handle.ack_wait_s / 3):
-                await journal.lost.wait()
-        except TimeoutError:
-            await _beat(handle, journal)
-        else:
-            await journal.settled()
-            raise AssertionError("a lost journal settles by raising")
-
-
-async def _beat(handle: Handle, journal: Journal) -> None:
+async def _renew(handle: Handle, journal: Journal) -> None:
     try:
         await journal.prove(handle.ack_wait_s / 2)
         await handle.renew()
     except Fenced:
-        raise
+        log.debug("the run is another's; the journal tells")
     except BusError as error:
         # The journal gives up by itself when the bus stays away; a beat missed is no loss.
         log.warning("could not renew the hold", error=str(error))

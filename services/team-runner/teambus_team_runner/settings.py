@@ -16,7 +16,7 @@ class Settings:
     )
     management_host: str = field(default="127.0.0.1", metadata={"variable": "MANAGEMENT_HOST"})
     management_port: int = field(default=0, metadata={"variable": "MANAGEMENT_PORT"})
-    hands: int = 256
+    hands: int = 512
     drain_s: float = 30
     attempts_max: int = 5
     run_timeout_s: float = 3600

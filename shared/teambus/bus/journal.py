@@ -7,6 +7,7 @@ Whoever appended last holds the run. An append that another holder's record refu
 import asyncio
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -86,7 +87,7 @@ async def _add(read: Read, bodies: Bodies, message: reads.Stored) -> None:
 class Journal:
     """The appending end. Records added while an append is in flight share the next one.
 
-    `lost` is set when no further append is possible: fenced, or the bus away for longer than
+    It is lost when no further append is possible: fenced, or the bus away for longer than
     `patience_s`. Close it when the work is let go: what is unwritten by then stays so.
     """
 
@@ -118,7 +119,7 @@ class Journal:
         self._failure: BaseException | None = None
         self._in_flight = ""
         self._proven_at = 0.0
-        self.lost = asyncio.Event()
+        self._when_lost: Callable[[], None] | None = None
 
     def add(self, record: Record) -> None:
         """Note a record; `settled` says when it is durable."""
@@ -168,6 +169,7 @@ class Journal:
 
     async def close(self) -> None:
         """Let go of an append in flight; its outcome no longer matters."""
+        self._when_lost = None
         if self._appending is not None:
             self._appending.cancel()
             await asyncio.gather(self._appending, return_exceptions=True)
@@ -177,9 +179,20 @@ class Journal:
         if self._failure is not None:
             raise self._failure
 
+    def when_lost(self, call: Callable[[], None]) -> None:
+        """Call it once as soon as the journal is lost."""
+        self._when_lost = call
+        if not self.ours:
+            self._say_lost()
+
+    def _say_lost(self) -> None:
+        call, self._when_lost = self._when_lost, None
+        if call is not None:
+            call()
+
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
-        self.lost.set()
+        self._say_lost()
         self._tell()
 
     def _tell(self) -> None:

@@ -22,8 +22,12 @@ class Requests:
     bodies: Bodies
     source: str
 
-    async def submit(self, tenant: Tenant, team_id: TeamId, request: RunRequest) -> int:
+    async def submit(
+        self, tenant: Tenant, team_id: TeamId, request: RunRequest, *, new: str = ""
+    ) -> int:
         """Publish a run request and return its sequence. Doing it again starts nothing new.
+
+        `new` names which ids were made for it, in the words of the header.
 
         Another request with the same run id is not the same message: its runner will refuse it.
 
@@ -32,6 +36,8 @@ class Requests:
         data, headers = await self.bodies.fit(encode(request), owner=token(request.run_id))
         headers |= names.cloud_event(token(request.run_id), "run.requested.v1", self.source)
         headers[names.RUN_ID] = token(request.run_id)
+        if new:
+            headers[names.NEW] = new
         message = Publication(
             subjects.request(tenant, team_id),
             data,

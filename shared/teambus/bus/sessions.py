@@ -21,6 +21,11 @@ class Seen:
     seq: int
 
 
+def unwritten(tenant: Tenant, session_id: SessionId) -> Seen:
+    """The record of a session that no run has opened."""
+    return Seen(SessionRecord(tenant=tenant, session_id=session_id), 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Sessions:
     """The session records on the bus."""
@@ -30,7 +35,7 @@ class Sessions:
     async def read(self, tenant: Tenant, session_id: SessionId) -> Seen:
         stored = await reads.last(self.bus, SESSIONS, subjects.session(tenant, session_id))
         if stored is None:
-            return Seen(SessionRecord(tenant=tenant, session_id=session_id), 0)
+            return unwritten(tenant, session_id)
         return Seen(decode(SessionRecord, stored.data), stored.seq)
 
     async def replace(self, seen: Seen, record: SessionRecord) -> Seen | None:

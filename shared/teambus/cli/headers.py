@@ -11,6 +11,10 @@ _MSG_ID = "Says which message it is: stored once within ten minutes, however oft
 _ASIDE = "The object in the store `teambus_bodies` that holds the body; the message has none."
 _AFTER = "Stored only if this is the sequence of the last message of the subject; 0: of none."
 _RUN_ID = "Names the run even when the body cannot be read; in the form of the subject's token."
+_NEW = (
+    "Which ids the asker has just made, `run` or `run session`: spares looking for what there is"
+    " of them. Only for ids drawn at random for this request."
+)
 _REPEATED = {
     "Nats-Stream": "The stream that repeats it.",
     "Nats-Subject": "The subject it is stored under.",
@@ -34,6 +38,7 @@ def of(channel: Channel, *, again: bool) -> Document:
         required += [name for name in known if name.startswith("ce-")]
     if channel.direction == "heard":
         known[names.RUN_ID] = _text(_RUN_ID)
+        known[names.NEW] = _text(_NEW)
         required = []
     if again:
         known |= {name: _text(what) for name, what in _REPEATED.items()}

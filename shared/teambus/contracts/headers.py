@@ -10,6 +10,11 @@ BODY = "Teambus-Body"
 """Set when the body is too large for a message: the object's name in the store of large bodies."""
 RUN_ID = "Teambus-Run-Id"
 """Optional on a run request: names the run when the body cannot be read; a subject token."""
+NEW = "Teambus-New"
+"""Optional on a run request: what the asker has just made, `run` or `run session`. Nobody else
+can know such an id yet, so its runner need not look for what there is of it.
+"""
+NEW_RUN, NEW_SESSION = "run", "session"
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR_DETAIL = "Nats-Service-Error"
 

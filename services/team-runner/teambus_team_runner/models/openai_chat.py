@@ -14,7 +14,7 @@ from teambus.contracts.journal import ModelAnswer
 from teambus_team_runner.models.clients import Account, Client, Clients
 from teambus_team_runner.models.failures import TRY_FAILURES, Failure, failure_of, out_of_time
 from teambus_team_runner.models.limits import ModelLimits
-from teambus_team_runner.models.parts import Contents
+from teambus_team_runner.models.parts import have_media
 from teambus_team_runner.models.port import BeforeTry, Heard, MediaSource, ModelRequest
 from teambus_team_runner.models.streaming import read_answer
 from teambus_team_runner.models.wire import decode_answer, encode_request
@@ -41,19 +41,17 @@ class ChatModel:
     async def answer(
         self, request: ModelRequest, before_try: BeforeTry, heard: Heard | None = None
     ) -> ModelAnswer:
-        async with self.media.of(request.messages) as contents:
-            body = await self._body(request, contents, stream=heard is not None)
-            return await self._answer(body, before_try, heard)
-
-    async def _body(self, request: ModelRequest, contents: Contents, *, stream: bool) -> bytes:
         encode = partial(
             encode_request,
             *(self.id, self.parameters, request, self.roles),
-            stream=stream,
-            contents=contents,
+            stream=heard is not None,
         )
-        # With files it takes long enough to hold up all other runs.
-        return await asyncio.to_thread(encode) if contents else encode()
+        if not have_media(request.messages):
+            return await self._answer(encode(contents={}), before_try, heard)
+        async with self.media.of(request.messages) as contents:
+            # With files it takes long enough to hold up all other runs.
+            body = await asyncio.to_thread(encode, contents=contents)
+            return await self._answer(body, before_try, heard)
 
     async def _answer(self, body: bytes, before_try: BeforeTry, heard: Heard | None) -> ModelAnswer:
         client = self.clients.of(self.account)

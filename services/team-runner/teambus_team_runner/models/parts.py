@@ -2,7 +2,7 @@
 
 import base64
 import mimetypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from teambus.contracts.media import MediaOutput
@@ -14,6 +14,10 @@ Part: TypeAlias = dict[str, Any]
 
 _SIGNS = ((b"\x89PNG", "image/png"), (b"GIF8", "image/gif"), (b"RIFF", "image/webp"))
 _AUDIO_FORMATS = {"mpeg": "mp3", "wave": "wav", "x-wav": "wav"}
+
+
+def have_media(messages: Sequence[ChatMessage]) -> bool:
+    return any(each.files or each.images or each.audio or each.videos for each in messages)
 
 
 def media_of(message: ChatMessage) -> Iterator[MediaOutput]:
