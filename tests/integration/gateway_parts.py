@@ -202,7 +202,7 @@ class System:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         stop = asyncio.Event()
         async with connect(settings.bus()) as bus, open_gateway(bus, settings) as parts:
-            app = make_app(parts, cors_origins=settings.origins)
+            app = make_app(parts, settings)
             serving = asyncio.create_task(
                 serve(app, listening, settings, stop=stop, give_up=parts.runs.give_up)
             )

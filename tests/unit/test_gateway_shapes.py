@@ -246,7 +246,8 @@ def test_several_apps_behind_one_gateway_are_one() -> None:
     assert config_shape(apps)["os_id"] == "teambus"
     assert [team["id"] for team in config_shape(apps)["teams"]] == ["t", "u"]
     assert [agent["id"] for agent in config_shape(apps)["agents"]] == ["a"]
-    assert (info_shape(apps)["team_count"], info_shape(apps)["agent_count"]) == (2, 1)
-    assert info_shape([])["name"] is None
+    info = info_shape(apps, "none")
+    assert (info["team_count"], info["agent_count"]) == (2, 1)
+    assert info_shape([], "none")["name"] is None
     assert home_shape([])["name"] == "AgentOS"
     assert home_shape([AppDescription(id="a", name="Office")])["name"] == "Office"

@@ -1,6 +1,6 @@
 """The web application: endpoints, errors and cross-origin rules around them."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import structlog
@@ -10,33 +10,47 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from teambus_gateway.authentication import RequireKey, secured
 from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
 from teambus_gateway.routes import add_routes
 from teambus_gateway.session_media import add_media_routes
 from teambus_gateway.session_routes import add_session_routes
+from teambus_gateway.settings import GatewaySettings
 from teambus_gateway.usage_routes import add_usage_routes
 
 log = structlog.get_logger(__name__)
 
 
-def make_app(parts: Parts, *, cors_origins: Sequence[str]) -> FastAPI:
+def make_app(parts: Parts, settings: GatewaySettings) -> FastAPI:
     app = FastAPI(title="teambus", version="0.1.0", description="Teams of agents on NATS.")
-    add_routes(app, parts)
+    add_routes(app, parts, auth_mode=settings.auth_mode)
     add_session_routes(app, parts)
     add_media_routes(app, parts)
     add_usage_routes(app, parts)
     app.add_exception_handler(Problem, _answer_problem)
+    if settings.security_key is not None:
+        app.add_middleware(RequireKey, key=settings.security_key)
+        _describe_key(app)
     app.add_middleware(AnswerUnexpected)
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=list(cors_origins),
+        allow_origins=list(settings.origins),
         allow_credentials=True,
         allow_methods=["*"],
         allow_headers=["*"],
         expose_headers=["*"],
     )
     return app
+
+
+def _describe_key(app: FastAPI) -> None:
+    describe = app.openapi
+
+    def described() -> dict[str, Any]:
+        return secured(describe())
+
+    setattr(app, "openapi", described)  # noqa: B010 - FastAPI's own way to change its document
 
 
 async def _answer_problem(_: Request, problem: Exception) -> Response:

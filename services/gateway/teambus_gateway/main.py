@@ -46,7 +46,7 @@ async def run(settings: GatewaySettings) -> int:
     exit_with_parent()
     listening = bind(settings)
     async with connect(settings.bus()) as bus, open_gateway(bus, settings) as parts:
-        app = make_app(parts, cors_origins=settings.origins)
+        app = make_app(parts, settings)
         with stop_on_signals() as stop:
             async with _management(settings, _readiness(bus, parts, stop)):
                 watching = [
@@ -132,7 +132,7 @@ class AsgiGateway:
                 settings = read_settings(GatewaySettings, "GATEWAY", os.environ)
                 bus = await self._resources.enter_async_context(connect(settings.bus()))
                 parts = await self._resources.enter_async_context(open_gateway(bus, settings))
-                self._app = make_app(parts, cors_origins=settings.origins)
+                self._app = make_app(parts, settings)
         return self._app
 
 

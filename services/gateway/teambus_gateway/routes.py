@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from teambus_gateway import openapi
+from teambus_gateway.authentication import AuthMode
 from teambus_gateway.catalogue import Kind
 from teambus_gateway.parts import Parts, json_reply
 from teambus_gateway.run_routes import add_run_routes
@@ -23,7 +24,7 @@ from teambus_gateway.shapes import (
 from teambus_gateway.submission import component_path
 
 
-def add_routes(app: FastAPI, parts: Parts) -> None:
+def add_routes(app: FastAPI, parts: Parts, *, auth_mode: AuthMode) -> None:
     """All endpoints, the most used first."""
     _add_component_routes(app, parts, "team")
     _add_component_routes(app, parts, "agent")
@@ -42,7 +43,7 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
 
     @app.get("/info", **openapi.GET_INFO)
     async def get_info(_: Request) -> Response:
-        return json_reply(info_shape(parts.catalogue.apps or []))
+        return json_reply(info_shape(parts.catalogue.apps or [], auth_mode))
 
     _add_plain_routes(app, parts)
 

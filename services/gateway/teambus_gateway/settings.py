@@ -6,6 +6,7 @@ from teambus.bus.connection import BusSettings
 from teambus.bus.frame_stream import FeedLimits
 from teambus.contracts.ids import DEFAULT_TENANT
 from teambus_gateway.attachments import MediaLimits
+from teambus_gateway.authentication import AuthMode
 from teambus_gateway.forms import FormLimits
 from teambus_gateway.media_fields import JSON_FIELDS
 from teambus_gateway.runs import RunLimits
@@ -70,6 +71,13 @@ class GatewaySettings:
     publish_patience_s: float = 20
     cors_origins: tuple[str, ...] = ()
     cors_agentos_origins: bool = True
+    security_key: str | None = field(
+        default=None, repr=False, metadata={"variable": "OS_SECURITY_KEY", "is_secret": True}
+    )
+
+    @property
+    def auth_mode(self) -> AuthMode:
+        return "none" if self.security_key is None else "security_key"
 
     @property
     def origins(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from teambus.contracts.catalogue import (
 )
 from teambus.contracts.output import TeamRunOutput
 from teambus.domain.agent_runs import read_form
+from teambus_gateway.authentication import AuthMode
 from teambus_gateway.catalogue import Description
 from teambus_gateway.config_sections import sections
 
@@ -149,7 +150,7 @@ def config_shape(apps: list[AppDescription]) -> Shape:
     }
 
 
-def info_shape(apps: list[AppDescription]) -> Shape:
+def info_shape(apps: list[AppDescription], auth_mode: AuthMode) -> Shape:
     """What AgentOS says of itself; nulls are kept."""
     return {
         "os_id": _os_id(apps),
@@ -160,7 +161,7 @@ def info_shape(apps: list[AppDescription]) -> Shape:
         "team_count": sum(len(app.teams) for app in apps),
         "workflow_count": 0,
         "mcp": {"enabled": False, "path": None, "oauth": None, "tool_run_endpoint": False},
-        "auth_mode": "none",
+        "auth_mode": auth_mode,
         "user_isolation": False,
     }
 

@@ -18,6 +18,7 @@ def read_settings(kind: type[S], prefix: str, environment: Mapping[str, str]) ->
     """Build the dataclass `kind` from variables named `<PREFIX>_<FIELD>`.
 
     A field's metadata may name its variable in full (`variable`), for those shared by services.
+    What `is_secret` may also stand in a file that `<VARIABLE>_FILE` names.
     """
     assert dataclasses.is_dataclass(kind), kind
     hints = get_type_hints(kind)
@@ -25,7 +26,11 @@ def read_settings(kind: type[S], prefix: str, environment: Mapping[str, str]) ->
     mistakes: list[str] = []
     for field in dataclasses.fields(kind):
         variable = field.metadata.get("variable", f"{prefix}_{field.name}".upper())
-        text = environment.get(variable)
+        try:
+            text = _text(variable, environment, is_secret=field.metadata.get("is_secret", False))
+        except SettingsError as error:
+            mistakes.append(str(error))
+            continue
         if text is None or text == "":
             if _required(field):
                 mistakes.append(f"{variable} is not set")
@@ -37,6 +42,21 @@ def read_settings(kind: type[S], prefix: str, environment: Mapping[str, str]) ->
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     return kind(**values)
+
+
+def _text(variable: str, environment: Mapping[str, str], *, is_secret: bool) -> str | None:
+    text, named = environment.get(variable), environment.get(f"{variable}_FILE")
+    if not (is_secret and named):
+        return text
+    if text:
+        raise SettingsError(f"{variable} and {variable}_FILE are both set; set one")
+    try:
+        secret = Path(named).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{variable}_FILE={named!r} cannot be read: {error}") from error
+    if not secret:
+        raise SettingsError(f"{variable}_FILE={named!r} is empty")
+    return secret
 
 
 def convert(text: str, kind: Any) -> Any:
