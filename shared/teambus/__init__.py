@@ -14,6 +14,7 @@ from teambus.app.marks import hook
 from teambus.app.models import OpenAIChat
 from teambus.app.teambus import TeamBus
 from teambus.app.teams import Team
+from teambus.app.webhooks import WebhookHook
 from teambus.contracts.output import RunOutput, RunStatus, TeamRunInput, TeamRunOutput
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "TeamBus",
     "TeamRunInput",
     "TeamRunOutput",
+    "WebhookHook",
     "hook",
 ]

@@ -58,6 +58,7 @@ async def test_a_hook_that_takes_everything_is_given_everything(on: Ground, run:
     assert (said["team"], said["asked"]) == ("News", "ask")
     assert said["context"] == ["ann", {"d": 3}, {"m": 1}, {"s": 2}]
     assert said["delivery"] == [delivery_id(TENANT, "given", run), 1, "given"]
+    assert said["key"] == delivery_id(TENANT, "given", run)
 
 
 async def test_a_hook_hears_only_of_the_ends_it_named(on: Ground, run: str) -> None:
@@ -93,8 +94,10 @@ async def test_a_members_hook_that_fails_for_one_run_is_called_again_for_all(
     await on.events.complete(completed(run, "news", member_responses=runs))
     dead = await on.stands("of-members", run, "dead")
     assert dead.attempt == 2
-    said = [line["run"] for line in on.story(hook="of-members") if line["session"].endswith(run)]
-    assert said == ["f-1", "f-2"] * 2
+    said = [line for line in on.story(hook="of-members") if line["session"].endswith(run)]
+    assert [line["run"] for line in said] == ["f-1", "f-2"] * 2
+    id_ = delivery_id(TENANT, "of-members", run)
+    assert [line["keys"] for line in said] == [[id_, f"{id_}:f-1"], [id_, f"{id_}:f-2"]] * 2
 
 
 async def test_a_run_without_the_member_is_no_work_for_its_hook(on: Ground, run: str) -> None:

@@ -33,6 +33,7 @@ def of_members(run_output: Any, agent: Agent, **everything: Any) -> None:
         agent=agent.name,
         session=context.session_id,
         given=sorted(everything),
+        keys=[everything["delivery"].id, everything["delivery"].idempotency_key],
     )
     if run_output.content == "raise":
         raise ValueError("not this member")
@@ -50,6 +51,7 @@ async def given(**everything: Any) -> None:
         asked=everything["run_input"].input_content,
         context=[context.user_id, context.dependencies, context.metadata, context.session_state],
         delivery=[delivery.id, delivery.attempt, delivery.hook],
+        key=delivery.idempotency_key,
     )
 
 

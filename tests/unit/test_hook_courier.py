@@ -170,3 +170,13 @@ async def test_an_event_that_cannot_be_read_is_buried_with_what_it_said(data: by
     [letter] = world.letters.values()
     assert letter.body == data.decode("utf-8", "replace")
     assert (world.calls, world.fate) == ([], ["term"])
+
+
+async def test_who_refused_is_left_alone_as_long_as_was_asked_for() -> None:
+    world = World()
+    answer = Raised(0, "raised", "NotNow: busy", "", retry_after_s=90)
+    await world.courier([answer]).deliver(world.held())
+    assert world.fate[-1].startswith("nak")
+    retry_at = world.outcomes[-1].retry_at
+    assert retry_at is not None
+    assert 60 < retry_at - time.time() <= 90

@@ -37,3 +37,12 @@ def test_each_hook_has_a_process_of_its_own_while_there_are_enough(
     shares = _shares(described, 3)
     assert len(shares) == processes
     assert sorted(hook.name for share in shares for hook in share) == names
+
+
+def test_a_network_that_is_none_is_refused_by_name() -> None:
+    environment = {"NATS_URL": "nats://a:4222", "TEAMBUS_APP": "shop:app"}
+    variable = "HOOK_RUNNER_WEBHOOK_NETWORKS_ALLOWED"
+    settings = read_settings(Settings, "HOOK_RUNNER", environment | {variable: "10.0.0.0/8, ::1"})
+    assert settings.webhook_networks_allowed == ("10.0.0.0/8", "::1")
+    with pytest.raises(SettingsError, match=f"{variable} has '10.0.0.1/8': .*host bits"):
+        read_settings(Settings, "HOOK_RUNNER", environment | {variable: "10.0.0.0/8,10.0.0.1/8"})

@@ -56,3 +56,12 @@ def test_two_draws_give_two_waits() -> None:
 def test_attempts_count_from_one() -> None:
     with pytest.raises(AssertionError):
         SCHEDULE.after(0, draw=0)
+
+
+@pytest.mark.parametrize(("asked_s", "wait_s"), [(0, 1), (0.5, 1), (90, 90), (10_000, 600)])
+def test_a_wait_that_was_asked_for_is_kept_up_to_the_longest(asked_s: float, wait_s: float) -> None:
+    assert SCHEDULE.after(1, draw=0, asked_s=asked_s) == RetryIn(wait_s)
+
+
+def test_who_asks_to_wait_is_given_no_attempt_more() -> None:
+    assert isinstance(SCHEDULE.after(5, draw=0, asked_s=90), GiveUp)

@@ -5,6 +5,7 @@ It is started by the hook-runner only, loads the user's app, and knows neither b
 
 import asyncio
 import ctypes
+import importlib
 import io
 import os
 import signal
@@ -17,6 +18,7 @@ from typing import NoReturn
 import msgspec
 
 from teambus.app.describe import describe as describe_app
+from teambus.app.errors import DefinitionError
 from teambus.app.hooks import BackgroundHook, background_hooks
 from teambus.app.teambus import TeamBus
 from teambus.contracts.message import encode
@@ -49,11 +51,13 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     voice = Voice(start.answers)
+    own_path = list(sys.path)
     try:
         app = load_app(start.app, start.app_dir)
-        hooks = _chosen(app, start.hooks)
+        hooks = _sending(_chosen(app, start.hooks), start.webhook_networks, own_path)
     except Exception as error:  # noqa: BLE001 - user code ends here
-        voice.say(Unable(str(error) if isinstance(error, LoadError) else describe(error)))
+        known = isinstance(error, LoadError | DefinitionError)
+        voice.say(Unable(str(error) if known else describe(error)))
         return
     if not start.hooks:
         voice.say(Described(encode(describe_app(app))))
@@ -104,7 +108,9 @@ async def _serve(
 
 
 def _chosen(app: TeamBus, names: Iterable[str]) -> dict[str, BackgroundHook]:
+    """All of them where none is named."""
     there = {hook.name: hook for hook in background_hooks(app)}
+    names = list(names) or list(there)
     missing = [name for name in names if name not in there]
     if missing:
         raise LoadError(
@@ -112,6 +118,24 @@ def _chosen(app: TeamBus, names: Iterable[str]) -> dict[str, BackgroundHook]:
             " that was provisioned: run `teambus provision` again, or deploy the right version"
         )
     return {name: there[name] for name in names}
+
+
+def _sending(
+    hooks: dict[str, BackgroundHook], networks: list[str], own_path: list[str]
+) -> dict[str, BackgroundHook]:
+    """The hooks, webhooks among them with a function that sends.
+
+    What sends is imported for an app that has webhooks, and not from beside the user's program,
+    where a file may be named like something it imports.
+    """
+    if not any(hook.webhook for hook in hooks.values()):
+        return hooks
+    users, sys.path[:] = list(sys.path), own_path
+    try:
+        sender = importlib.import_module("teambus_hook_runner.webhooks.sender")
+    finally:
+        sys.path[:] = users
+    return {name: sender.sending(hook, networks) for name, hook in hooks.items()}
 
 
 def _end_with_parent(descriptor: int) -> None:

@@ -192,7 +192,10 @@ class Courier:
     ) -> None:
         failed = parcel.addressed.failed(past, answer, began_at)
         verdict = self._schedule.after(
-            failed.attempt, draw=random.random(), permanent=answer.code == "permanent"
+            failed.attempt,
+            draw=random.random(),
+            permanent=answer.code == "permanent",
+            asked_s=answer.retry_after_s,
         )
         if isinstance(verdict, GiveUp):
             now = Past(failed, past.seq, past.letter)

@@ -13,9 +13,18 @@ TRACEBACK_BYTES_MAX = 32 * 1024
 _OURS = str(Path(__file__).parent)
 
 
+class NotNow(Exception):
+    """Raised where a hook is told to come again, and when: not before `retry_after_s`."""
+
+    def __init__(self, reason: str, retry_after_s: float) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
 def failure(number: int, error: BaseException) -> Raised:
     code = "permanent" if isinstance(error, Permanent) else "raised"
-    return Raised(number, code, describe(error), _traceback(error))
+    after_s = error.retry_after_s if isinstance(error, NotNow) else 0
+    return Raised(number, code, describe(error), _traceback(error), after_s)
 
 
 def describe(error: BaseException) -> str:

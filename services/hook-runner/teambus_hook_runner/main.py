@@ -167,7 +167,7 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
 
 
 def _load(settings: Settings) -> Load:
-    return Load(settings.app, settings.app_dir)
+    return Load(settings.app, settings.app_dir, settings.webhook_networks_allowed)
 
 
 def _limits(settings: Settings) -> Limits:

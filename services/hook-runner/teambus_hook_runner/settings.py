@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from teambus.app.webhooks import network
 from teambus.bus.connection import BusSettings
+from teambus.runtime.settings import SettingsError
 
 
 def _shared(variable: str) -> dict[str, str]:
@@ -36,9 +38,18 @@ class Settings:
     session_timeout_s: float = 5
     record_retry_s: float = 1
     verify_s: float = 2
+    webhook_networks_allowed: tuple[str, ...] = ()
     connect_timeout_s: float = 10
     request_timeout_s: float = 2
     publish_patience_s: float = 20
+
+    def __post_init__(self) -> None:
+        for each in self.webhook_networks_allowed:
+            try:
+                network(each)
+            except ValueError as error:
+                variable = "HOOK_RUNNER_WEBHOOK_NETWORKS_ALLOWED"
+                raise SettingsError(f"{variable} has {each!r}: {error}") from None
 
     def bus(self) -> BusSettings:
         return BusSettings(

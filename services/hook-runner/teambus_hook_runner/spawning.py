@@ -19,10 +19,13 @@ NOT_ITS_OWN = ("TEAMBUS_WATCH_FD", "TEAMBUS_STATUS_FD")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a hook process is to load."""
+    """What a hook process is to load, and which networks its webhooks may reach besides public
+    ones.
+    """
 
     app: str
     app_dir: str
+    webhook_networks: tuple[str, ...] = ()
 
 
 class Answers(asyncio.Protocol):
@@ -84,6 +87,7 @@ async def spawn(
         app=load.app,
         app_dir=load.app_dir,
         hooks=hooks,
+        webhook_networks=list(load.webhook_networks),
     )
     theirs = (calls_end, answers_end, parent_end, board_end)
     try:

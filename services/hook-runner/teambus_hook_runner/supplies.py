@@ -24,18 +24,31 @@ _sessions = msgspec.json.Decoder(Session)
 def arguments(app: TeamBus, hook: BackgroundHook, call: Call) -> list[dict[str, Any]]:
     """The keyword arguments of each time the hook is called for this delivery.
 
-    Once for the team's or agent's run; a member's hook once for each of its runs that it wants.
+    Once for the team's or agent's run; a member's hook once for each of its runs that it wants,
+    each under an idempotency key of its own.
     """
     event = decode(RunCompleted, call.event)
     common = {
         "session": None if call.session is None else _session(app, call.session),
         "user_id": event.output.user_id,
-        "delivery": Delivery(id=call.delivery_id, attempt=call.attempt, hook=hook.name),
+        **({"completed": event} if hook.webhook else {}),
     }
     return [
-        bind(hook.function, {**common, **_of_run(event, run), **owner})
+        bind(
+            hook.function, {**common, **_of_run(event, run), **owner, **_delivery(hook, call, run)}
+        )
         for run, owner in _subjects(app, hook, event)
     ]
+
+
+def _delivery(
+    hook: BackgroundHook, call: Call, run: TeamRunOutput | RunOutput
+) -> dict[str, Delivery]:
+    of_member = run.run_id if hook.members else None
+    told = Delivery(
+        id=call.delivery_id, attempt=call.attempt, hook=hook.name, member_run_id=of_member
+    )
+    return {"delivery": told}
 
 
 def _subjects(

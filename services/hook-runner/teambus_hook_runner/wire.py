@@ -32,6 +32,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     app: str
     app_dir: str
     hooks: list[str]
+    webhook_networks: list[str] = []
 
 
 class Call(_Said, frozen=True):
@@ -77,12 +78,16 @@ class Returned(_Said, frozen=True):
 
 
 class Raised(_Said, frozen=True):
-    """The hook raised, or its time was over. `code` is that of a `HookFailure`."""
+    """The hook raised, or its time was over. `code` is that of a `HookFailure`.
+
+    `retry_after_s` is how long whoever refused wishes to be left alone.
+    """
 
     number: int
     code: str
     error: str
     traceback: str = ""
+    retry_after_s: float = 0
 
 
 ToChild: TypeAlias = Call | Cancel

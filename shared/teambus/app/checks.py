@@ -13,6 +13,7 @@ from teambus.app.names import id_mistakes
 from teambus.app.teams import Component, Team, walk
 from teambus.app.tools import tool_spec
 from teambus.app.uses import HookUse, background_uses, base_name, by_hook, runs_in_background
+from teambus.app.webhooks import WebhookHook
 from teambus.contracts.ids import ID_RULE, is_id
 
 DELEGATION_TOOL = "delegate_task_to_member"
@@ -181,14 +182,20 @@ def _hook_mistakes(name: str, uses: list[HookUse]) -> Iterator[str]:
     if not is_id(name):
         yield (
             f"the name of the background hook {name!r} must be {ID_RULE};"
-            " give one with @hook(run_in_background=True, name=...)"
+            f" give one with {_naming(uses[0].function)}"
         )
     if any(use.function != uses[0].function for use in uses):
         yield (
             f"two functions are the background hook {name!r};"
-            " give one of them a name with @hook(run_in_background=True, name=...)"
+            f" give one of them a name with {_naming(uses[-1].function)}"
         )
     yield from _unclear_members(name, uses)
+
+
+def _naming(function: object) -> str:
+    if isinstance(function, WebhookHook):
+        return "WebhookHook(..., name=...)"
+    return "@hook(run_in_background=True, name=...)"
 
 
 def _unclear_members(name: str, uses: list[HookUse]) -> Iterator[str]:

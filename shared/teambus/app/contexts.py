@@ -22,14 +22,19 @@ class RunContext:
 class Delivery:
     """One try of telling one background hook of one run.
 
-    `id` stays the same through retries, redrive and replay; `attempt` counts from 1.
+    `id` stays the same through retries, redrive and replay; `attempt` counts from 1. A member's
+    hook is called once for each of the member's runs, all in one delivery; `member_run_id` is
+    which.
     """
 
     id: str
     attempt: int
     hook: str
+    member_run_id: str | None = None
 
     @property
     def idempotency_key(self) -> str:
-        """What to give to a system that must not act twice on this delivery."""
-        return self.id
+        """What to give to a system that must not act twice: the same whenever this call is made
+        again, another for each run that the hook is called for.
+        """
+        return self.id if self.member_run_id is None else f"{self.id}:{self.member_run_id}"

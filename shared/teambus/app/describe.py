@@ -106,11 +106,12 @@ def _tool(function: Callable[..., Any]) -> ToolDescription:
 
 
 def _hook(app: str, hook: BackgroundHook) -> HookDescription:
-    options = hook.options
+    # Of a webhook neither url nor secret is said: either may let its reader post in our name.
+    options, kind = hook.options, type(hook.function).__name__
     return HookDescription(
         name=hook.name,
         app=app,
-        function=getattr(hook.function, "__name__", hook.name),
+        function=kind if hook.webhook else getattr(hook.function, "__name__", hook.name),
         teams=list(hook.teams),
         members=hook.members,
         on=tuple(options.on),

@@ -8,6 +8,7 @@ from teambus.app.marks import HookFunction, HookOptions
 from teambus.app.teambus import TeamBus
 from teambus.app.teams import Team
 from teambus.app.uses import HookUse, by_hook, runs_in_background
+from teambus.app.webhooks import WebhookHook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,8 @@ class BackgroundHook:
     """A hook delivered from the completed event of any of `teams`, agents served by themselves too.
 
     With `members` it is called once for each run of such a member inside the run, else once for
-    the team's or agent's own run. `needs_session` only when it names the session.
+    the team's or agent's own run. `needs_session` only when it names the session. The function of
+    a webhook cannot be called: who delivers puts one that sends in its place.
     """
 
     name: str
@@ -40,6 +42,7 @@ class BackgroundHook:
     teams: tuple[str, ...]
     members: tuple[str, ...]
     needs_session: bool
+    webhook: WebhookHook | None = None
 
 
 def foreground_hooks(owner: Agent | Team) -> ForegroundHooks:
@@ -74,4 +77,5 @@ def _background(name: str, uses: list[HookUse]) -> BackgroundHook:
         teams=tuple(sorted({use.component.id for use in uses})),
         members=tuple(members),
         needs_session="session" in wants(function).names,
+        webhook=function if isinstance(function, WebhookHook) else None,
     )

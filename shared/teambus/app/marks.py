@@ -17,6 +17,7 @@ REPLAYS = ("new", "all")
 RETRY_DELAY_S_MAX = 600
 RETRY_BUDGET_S_MAX = 7 * 24 * 3600
 _MARK = "__teambus_hook__"
+"""The attribute a marked function, or a hook that is no function, has its options in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,17 +76,22 @@ def hook(function: HookFunction | None = None, /, **options: Any) -> Any:
             raise DefinitionError(
                 f"hook: {shortened(function)} is not a function; write @hook above one"
             )
-        _refuse_mistakes(label, options)
         before = options_of(function)
-        made = replace(
-            before, **{name: value for name, value in options.items() if value is not None}
-        )
+        made = checked(label, before, options)
         made = replace(made, run_in_background=before.run_in_background or made.run_in_background)
-        _refuse_budget(label, made)
         _put_mark(function, made, label)
         return function
 
     return mark if function is None else mark(function)
+
+
+def checked(label: str, before: HookOptions, options: dict[str, Any]) -> HookOptions:
+    """`before` with these options; raises `DefinitionError` with every mistake in them."""
+    _refuse_mistakes(label, options)
+    given = {name: value for name, value in options.items() if value is not None}
+    made = replace(before, **given)
+    _refuse_budget(label, made)
+    return made
 
 
 def options_of(function: HookFunction) -> HookOptions:

@@ -30,16 +30,19 @@ def at_least(minimum: float, *, default: Any) -> Any:
     return field(default=default, metadata={"minimum": minimum})
 
 
-def hidden(*, default: Any) -> Any:
+def hidden(*, default: Any, kw_only: bool = True) -> Any:
     """A value that may hold a secret, so no text made from the object ever shows it."""
-    return field(default=default, repr=False)
+    return field(default=default, repr=False, kw_only=kw_only)
 
 
 @dataclass_transform(
     kw_only_default=True, eq_default=False, field_specifiers=(field, at_least, hidden)
 )
 def definition(noun: str) -> Callable[[type[T]], type[T]]:
-    """A class of declarations: options by keyword only, an option given as None is not given."""
+    """A class of declarations: an option given as None is not given.
+
+    Options are given by name, but for those declared with `kw_only=False`.
+    """
 
     def make(cls: type[T]) -> type[T]:
         made = dataclass(kw_only=True, slots=True, eq=False)(cls)
@@ -47,14 +50,16 @@ def definition(noun: str) -> Callable[[type[T]], type[T]]:
         known: dict[str, Field[Any]] = {
             each.name: each for each in fields(cast("Any", made)) if each.init
         }
+        leading = [name for name, each in known.items() if not each.kw_only]
 
         @functools.wraps(construct)
         def guarded(self: Any, *positional: Any, **options: Any) -> None:
-            given = {name: value for name, value in options.items() if value is not None}
+            named = {**dict(zip(leading, positional, strict=False)), **options}
+            given = {name: value for name, value in named.items() if value is not None}
             label = labelled(noun, given.get("name") or given.get("id"))
-            if positional:
+            if len(positional) + len(options) > len(named):
                 raise DefinitionError(
-                    f"{label}: options are given by name, as in {cls.__name__}(id=...)"
+                    f"{label}: options are given by name, as in {cls.__name__}(name=...)"
                 )
             mistakes = [
                 *unknown_options(label, options, known),

@@ -32,17 +32,21 @@ class RetrySchedule:
     backoff_s: float
     backoff_max_s: float = 600
 
-    def after(self, attempt: int, *, draw: float, permanent: bool = False) -> Verdict:
+    def after(
+        self, attempt: int, *, draw: float, permanent: bool = False, asked_s: float = 0
+    ) -> Verdict:
         """What follows when attempt number `attempt` failed. `draw` is chance, from 0 up to 1.
 
-        Chance only shortens a wait, so the sum of the waits stays within what was announced.
+        Chance only shortens a wait, so the sum of the waits stays within what was announced. Who
+        refused may have asked for a longer one, `asked_s`; it is never longer than the longest.
         """
         assert attempt >= 1, attempt
         if permanent:
             return GiveUp("permanent")
         if attempt >= self.attempts_max:
             return GiveUp(f"gave up after {attempt} attempt{'s' if attempt > 1 else ''}")
-        return RetryIn(self._wait_s(attempt) * (1 - JITTER * draw))
+        wait_s = self._wait_s(attempt) * (1 - JITTER * draw)
+        return RetryIn(max(wait_s, min(asked_s, self.backoff_max_s)))
 
     def _wait_s(self, attempt: int) -> float:
         # Bounded before the power, which is too large for a float after a thousand attempts.

@@ -1,0 +1,1 @@
+"""Sending webhooks; imported only by a hook process whose app has one."""
