@@ -274,6 +274,15 @@ async def test_the_new_runner_takes_over_while_the_old_one_finishes(tmp_path: Pa
         assert all_gone([old])
 
 
+async def test_what_the_app_left_on_the_bus_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
+    async with supervised(tmp_path, "--port", "0", "--reload") as system:
+        await system.ready()
+        assert "teambus status" not in system.said()
+        (tmp_path / "app" / "app.py").write_text("# the hook is gone\n")
+        await until(lambda: len(system.pids("team-runner")) == 2, SOON_S, "replaced")
+        assert "# the hook is gone; `teambus status` says the NATS_URL" in system.said()
+
+
 async def test_a_broken_file_is_shown_once_and_the_next_change_awaited(tmp_path: Path) -> None:
     async with supervised(tmp_path, "--port", "0", "--reload") as system:
         await system.ready()

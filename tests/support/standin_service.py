@@ -69,7 +69,9 @@ def load(standin: Standin) -> int:
     if "broken" in text:
         report(error=f"cannot load 'app': {text}")
         return 2
-    report(app="app", teams=["content-team"], hooks=[])
+    report(
+        app="app", teams=["content-team"], hooks=[], left=[x for x in text.split("\n") if "#" in x]
+    )
     return 0
 
 

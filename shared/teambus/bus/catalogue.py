@@ -5,6 +5,7 @@ import msgspec
 from teambus.bus import reads
 from teambus.bus.connection import Bus
 from teambus.bus.errors import TopologyMismatch
+from teambus.bus.leftovers import requests
 from teambus.bus.publish import Publication, publish
 from teambus.bus.topology import CATALOGUE, CATALOGUE_BUCKET
 from teambus.contracts.catalogue import AppDescription
@@ -52,7 +53,20 @@ async def check_owners(bus: Bus, app: AppDescription) -> None:
     taken += [f"agent {a.id!r} (app {owners[a.id]!r})" for a in app.agents if a.id in owners]
     taken += [f"hook {h.name!r} (app {hooks[h.name]!r})" for h in app.hooks if h.name in hooks]
     if taken:
-        raise TopologyMismatch(f"already owned by another app: {', '.join(taken)}; rename them")
+        what = f"already owned by another app: {', '.join(taken)}; rename them"
+        owned = {owners[each.id] for each in app.components if each.id in owners}
+        raise TopologyMismatch(what + "".join([await _renamed(bus, o) for o in sorted(owned)]))
+
+
+async def _renamed(bus: Bus, owner: str) -> str:
+    """An app that was given another id looks like a new one that takes the old one's teams."""
+    [app] = [each for each in await read(bus) if each.id == owner]
+    waiting = await requests(bus, "*")
+    count = sum(waiting.get(each.id, 0) for each in app.components)
+    return (
+        f". If this is the app {owner!r} under a new name, keep its id with"
+        f" TeamBus(id={owner!r}); requests on the bus for the runners of {owner!r}: {count}"
+    )
 
 
 async def _state(bus: Bus, query: bytes) -> _State:

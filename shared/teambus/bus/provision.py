@@ -6,35 +6,48 @@ server refuses to change is reported with its reason and left as it is.
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
 import structlog
 
-from teambus.bus import catalogue, reads, topology
+from teambus.bus import catalogue, leftovers, topology
 from teambus.bus.connection import Bus
 from teambus.bus.errors import BusRefused, TopologyMismatch
+from teambus.bus.leftovers import Leftover
+from teambus.bus.server_api import CONSUMER_MISSING, ask, look
 from teambus.contracts.catalogue import AppDescription
 
 log = structlog.get_logger(__name__)
 
 LOOK_S = 0.5
-CONSUMER_MISSING = 10014
 STREAM_MISSING = 10059
 FILTER_OVERLAP = 10100
 
 
-async def provision(bus: Bus, app: AppDescription, settings: topology.TopologySettings) -> None:
-    """Create or update every stream and this app's consumers, then put it in the catalogue."""
+async def provision(
+    bus: Bus,
+    app: AppDescription,
+    settings: topology.TopologySettings,
+    *,
+    prune: bool = False,
+) -> list[Leftover]:
+    """Create or update every stream and this app's consumers, then put it in the catalogue.
+
+    What the app had before and has not now is given back. It stays on the bus, but with `prune`,
+    which drops the deliveries to hooks; requests are never dropped.
+    """
     for document in topology.streams(settings):
         await _apply_stream(bus, document)
     await catalogue.check_owners(bus, app)
+    found: list[Leftover] = []
     if app.components:
         await _apply_consumer(bus, topology.REQUESTS, topology.pool_consumer(app, settings))
     for hook in app.hooks:
-        await _apply_consumer(bus, topology.EVENTS, topology.hook_consumer(hook, settings))
+        found += await _apply_hook(bus, topology.hook_consumer(hook, settings), prune=prune)
+    found += await leftovers.former_hooks(bus, app, prune=prune)
     await catalogue.put(bus, app)
+    return [*found, *await leftovers.unserved(bus, await catalogue.read(bus))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +61,7 @@ class Consumer:
 
 async def verify_consumer(bus: Bus, stream: str, name: str) -> float:
     """The consumer's `ack_wait` in seconds; raises `TopologyMismatch` when it is not there."""
-    config = await _info(bus, f"CONSUMER.INFO.{stream}.{name}", CONSUMER_MISSING)
+    config = await _config(bus, f"CONSUMER.INFO.{stream}.{name}", CONSUMER_MISSING)
     if config is None or topology.FINGERPRINT not in config.get("metadata", {}):
         raise TopologyMismatch(
             f"consumer {name} of {stream} is missing; run `teambus provision --app ...`"
@@ -71,27 +84,41 @@ async def provisioned(bus: Bus, stream: str, name: str, *, wait_s: float) -> Con
 
 async def verify_stream(bus: Bus, name: str) -> None:
     """Raises `TopologyMismatch` unless the stream was made by `teambus provision`."""
-    config = await _info(bus, f"STREAM.INFO.{name}", STREAM_MISSING)
+    config = await _config(bus, f"STREAM.INFO.{name}", STREAM_MISSING)
     if config is None or topology.FINGERPRINT not in config.get("metadata", {}):
         raise TopologyMismatch(f"stream {name} is missing; run `teambus provision --app ...`")
 
 
 async def _apply_stream(bus: Bus, document: dict[str, Any]) -> None:
     name = document["name"]
-    current = await _info(bus, f"STREAM.INFO.{name}", STREAM_MISSING)
+    current = await _config(bus, f"STREAM.INFO.{name}", STREAM_MISSING)
     if current is not None and _same(current, document):
         return
     verb = "CREATE" if current is None else "UPDATE"
     try:
-        await _api(bus, f"STREAM.{verb}.{name}", document)
+        await ask(bus, f"STREAM.{verb}.{name}", document)
     except BusRefused as refusal:
         raise TopologyMismatch(f"stream {name} cannot be made as needed: {refusal}") from refusal
     log.info("stream applied", stream=name, verb=verb.lower())
 
 
+async def _apply_hook(bus: Bus, document: dict[str, Any], *, prune: bool) -> list[Leftover]:
+    """A hook that left a team still hears of it while runs wait that it was promised."""
+    verb = f"CONSUMER.INFO.{topology.EVENTS}.{document['name']}"
+    current = await look(bus, verb, missing=CONSUMER_MISSING)
+    left = None if current is None else await leftovers.former_teams(bus, document, current)
+    if left is None:
+        await _apply_consumer(bus, topology.EVENTS, document)
+        return []
+    if not prune:
+        document = topology.hearing_too(document, list(left.patterns))
+    await _apply_consumer(bus, topology.EVENTS, document)
+    return [replace(left, dropped=prune)]
+
+
 async def _apply_consumer(bus: Bus, stream: str, document: dict[str, Any]) -> None:
     name = document["name"]
-    current = await _info(bus, f"CONSUMER.INFO.{stream}.{name}", CONSUMER_MISSING)
+    current = await _config(bus, f"CONSUMER.INFO.{stream}.{name}", CONSUMER_MISSING)
     if current is not None and _same(current, document):
         return
     if current is not None:
@@ -99,7 +126,7 @@ async def _apply_consumer(bus: Bus, stream: str, document: dict[str, Any]) -> No
         document = {**document, "deliver_policy": current["deliver_policy"]}
     body = {"stream_name": stream, "config": document, "action": ""}
     try:
-        await _api(bus, f"CONSUMER.CREATE.{stream}.{name}", body)
+        await ask(bus, f"CONSUMER.CREATE.{stream}.{name}", body)
     except BusRefused as refusal:
         reason = str(refusal)
         if refusal.err_code == FILTER_OVERLAP:
@@ -113,21 +140,6 @@ def _same(current: dict[str, Any], document: dict[str, Any]) -> bool:
     return bool(made == document["metadata"][topology.FINGERPRINT])
 
 
-async def _info(bus: Bus, verb: str, missing: int) -> dict[str, Any] | None:
-    try:
-        answer = await _api(bus, verb, None)
-    except BusRefused as refusal:
-        if refusal.err_code == missing:
-            return None
-        raise
-    config: dict[str, Any] = answer["config"]
-    return config
-
-
-async def _api(bus: Bus, verb: str, body: dict[str, Any] | None) -> dict[str, Any]:
-    data = b"" if body is None else msgspec.json.encode(body)
-    reply = await reads.call(bus, f"$JS.API.{verb}", data)
-    answer: dict[str, Any] = msgspec.json.decode(reply.data)
-    if error := answer.get("error"):
-        raise BusRefused(error.get("description", "refused"), error.get("err_code", 0))
-    return answer
+async def _config(bus: Bus, verb: str, missing: int) -> dict[str, Any] | None:
+    answer = await look(bus, verb, missing=missing)
+    return None if answer is None else dict(answer["config"])

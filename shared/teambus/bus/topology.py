@@ -24,6 +24,8 @@ CATALOGUE = f"KV_{CATALOGUE_BUCKET}"
 BODIES = f"OBJ_{BODIES_BUCKET}"
 
 FINGERPRINT = "teambus.topology"
+OWNER = "teambus.app"
+HOOK = "teambus.hook"
 DAY_S = 24 * 3600
 CONSUMERS_MAX = 10_000
 ACK_PENDING_MAX = 50_000
@@ -167,7 +169,19 @@ def pool_consumer(app: AppDescription, settings: TopologySettings) -> dict[str, 
 def hook_consumer(hook: HookDescription, settings: TopologySettings) -> dict[str, Any]:
     """A hook's own consumer: its own place in the events, its own retries."""
     subjects = [f"{ROOT}.event.*.{team}.*.completed" for team in hook.teams]
-    return _consumer(hook_consumer_name(hook), subjects, settings, policy=hook.replay)
+    document = _consumer(hook_consumer_name(hook), subjects, settings, policy=hook.replay)
+    return _signed(document | {"metadata": {OWNER: hook.app, HOOK: hook.name}})
+
+
+def hearing_too(document: dict[str, Any], patterns: list[str]) -> dict[str, Any]:
+    """A consumer that gets these subjects besides its own."""
+    return _signed(document | {"filter_subjects": [*document["filter_subjects"], *patterns]})
+
+
+def filters(config: dict[str, Any]) -> list[str]:
+    """The subjects of a consumer as the server says it is."""
+    one = config.get("filter_subject")
+    return [one] if one else list(config.get("filter_subjects") or [])
 
 
 def pool_name(app_id: str) -> str:
@@ -179,6 +193,7 @@ def hook_consumer_name(hook: HookDescription) -> str:
 
 
 def fingerprint(document: dict[str, Any]) -> str:
+    """Tells whether a stream or consumer was made from another description than this."""
     return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 
 
@@ -218,7 +233,13 @@ def _consumer(
         "filter_subjects": subjects,
         "replay_policy": "instant",
     }
-    return {**document, "metadata": {FINGERPRINT: fingerprint(document)}}
+    return _signed(document)
+
+
+def _signed(document: dict[str, Any]) -> dict[str, Any]:
+    metadata = {k: v for k, v in document.get("metadata", {}).items() if k != FINGERPRINT}
+    plain = document | {"metadata": metadata} if metadata else document
+    return document | {"metadata": {**metadata, FINGERPRINT: fingerprint(plain)}}
 
 
 def _ns(seconds: float) -> int:

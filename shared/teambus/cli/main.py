@@ -55,7 +55,7 @@ def _serve(options: Options) -> int:
 
 def _provision(options: Options) -> int:
     configure_logging("provision")
-    return provisioning.run(environment(options, os.environ))
+    return provisioning.run(environment(options, os.environ), prune=options.prune)
 
 
 def _describe(options: Options) -> int:

@@ -82,6 +82,15 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     _add_data_dir(parser)
 
 
+def _add_provision(parser: argparse.ArgumentParser) -> None:
+    _add_app(parser)
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="drop the deliveries of hooks that the app has not any more; what they are is said",
+    )
+
+
 def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_app(parser)
     parser.add_argument("--port", type=_port, help="default: 7777")
@@ -109,7 +118,7 @@ def _port(text: str) -> int:
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "serve": ("serve an app on this machine: NATS, gateway and runners", _add_serve),
-    "provision": ("make the streams and consumers an app needs on NATS_URL", _add_app),
+    "provision": ("make the streams and consumers an app needs on NATS_URL", _add_provision),
     "describe": ("print what an app declares, as JSON", _add_app),
     "contracts": ("write what is said on the bus as JSON Schemas and AsyncAPI", _add_contracts),
     "status": ("show what is served with the data of this folder", _add_data_dir),

@@ -32,7 +32,7 @@ class ProvisionSettings:
     )
 
 
-def run(variables: Mapping[str, str]) -> int:
+def run(variables: Mapping[str, str], *, prune: bool) -> int:
     _end_with_parent(variables)
     app, app_dir = named_app(variables)
     settings = read_settings(ProvisionSettings, "PROVISION", variables)
@@ -40,30 +40,36 @@ def run(variables: Mapping[str, str]) -> int:
     # What the user's module prints while it is imported must not mix with what is said here.
     with contextlib.redirect_stdout(sys.stderr):
         description = describe(load_app(app, app_dir))
-    asyncio.run(_provision(settings, topology, description))
-    _say(description)
+    left = asyncio.run(_provision(settings, topology, description, prune=prune))
+    _say(description, left)
     return 0
 
 
 async def _provision(
-    settings: ProvisionSettings, topology: TopologySettings, description: AppDescription
-) -> None:
+    settings: ProvisionSettings,
+    topology: TopologySettings,
+    description: AppDescription,
+    *,
+    prune: bool,
+) -> list[str]:
     where = BusSettings(
         urls=settings.nats_urls, name="provision", credentials_file=settings.credentials_file
     )
     async with connect(where) as bus:
-        await provision(bus, description, topology)
+        return [str(each) for each in await provision(bus, description, topology, prune=prune)]
 
 
-def _say(description: AppDescription) -> None:
+def _say(description: AppDescription, left: list[str]) -> None:
     teams = [team.id for team in description.teams]
     agents = [agent.id for agent in description.agents]
     hooks = [hook.name for hook in description.hooks]
-    report(app=description.id, teams=teams, agents=agents, hooks=hooks)
+    report(app=description.id, teams=teams, agents=agents, hooks=hooks, left=left)
     print(f"app {description.id} is provisioned")
     print(f"  teams: {', '.join(teams) or 'none'}")
     print(f"  agents: {', '.join(agents) or 'none'}")
     print(f"  background hooks: {', '.join(hooks) or 'none'}")
+    for each in left:
+        print(f"teambus provision: {each}", file=sys.stderr)
 
 
 def _end_with_parent(variables: Mapping[str, str]) -> None:

@@ -14,12 +14,13 @@ TAIL_BYTES_MAX = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class AppFacts:
-    """What that process tells about the app."""
+    """What that process tells about the app. `left` is what earlier forms of it left on the bus."""
 
     app: str = ""
     teams: list[str] = field(default_factory=list)
     agents: list[str] = field(default_factory=list)
     hooks: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
 
 async def load(spec: ServiceSpec, around: Surroundings) -> AppFacts:
@@ -62,4 +63,5 @@ def _facts(said: dict[str, Any]) -> AppFacts:
         teams=[str(each) for each in said.get("teams", [])],
         agents=[str(each) for each in said.get("agents", [])],
         hooks=[str(each) for each in said.get("hooks", [])],
+        left=[str(each) for each in said.get("left", [])],
     )

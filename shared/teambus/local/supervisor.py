@@ -155,6 +155,8 @@ class Supervisor:
                 raise
             self._say(f"{refusal}\nwaiting for the next change")
             return False
+        for each in self._facts.left:
+            self._say(f"{each}; `teambus status` says the NATS_URL")
         return True
 
     async def _ready(self, services: list[Service]) -> None:
