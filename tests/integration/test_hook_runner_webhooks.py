@@ -56,6 +56,17 @@ async def test_a_run_is_posted_once_and_delivered(on: Ground, receiver: Receiver
     assert told.headers["webhook-id"] == f"default:books:{run}"
 
 
+async def test_a_run_of_an_agent_is_posted_as_its_agents(
+    on: Ground, receiver: Receiver, run: str
+) -> None:
+    assert await on.events.complete(completed(run, "poet", agent_id="poet"))
+    await on.stands("books", run, "delivered")
+    [told] = receiver.told
+    data = Webhook(SECRET).verify(told.body, told.headers)["data"]
+    assert (data["agent_id"], data["run"]["agent_id"]) == ("poet", "poet")
+    assert "team_id" not in data
+
+
 async def test_a_refusal_is_an_attempt_and_its_retry_has_the_same_id(
     on: Ground, receiver: Receiver, run: str
 ) -> None:

@@ -5,6 +5,7 @@ import base64
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,16 @@ async def test_an_excerpt_of_a_refusal_is_short() -> None:
         with pytest.raises(SendFailed) as caught:
             await send(sender(receiver.url))
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_of_a_body_without_end_little_is_read(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "BODY_WAIT_S", 3600)
+    async with receiving(endless(HEAD % status + b"\r\n")) as receiver:
+        with pytest.raises(SendFailed) if status == 500 else nullcontext():
+            await send(sender(receiver.url))
 
 
 async def test_a_redirect_is_not_followed() -> None:
@@ -309,6 +320,18 @@ async def test_a_receiver_is_known_by_its_certificate(authority: trustme.CA) -> 
     async with receiving(tls=tls_of(authority, "localhost")) as receiver:
         await send(sender(f"https://localhost:{receiver.port}/"))
         assert len(receiver.told) == 1
+
+
+async def test_the_certificate_is_that_of_the_name_and_not_of_the_address(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names(["127.0.0.1"], ["127.0.0.1"])
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names.getaddrinfo)
+    async with receiving(tls=tls_of(authority, "receiver.example.com")) as receiver:
+        await send(sender(f"https://receiver.example.com:{receiver.port}/"))
+    async with receiving(tls=tls_of(authority, "127.0.0.1")) as receiver:
+        with pytest.raises(SendFailed, match="its certificate is not trusted: "):
+            await send(sender(f"https://receiver.example.com:{receiver.port}/"))
 
 
 @pytest.mark.parametrize("host", ["localhost", "elsewhere"])
