@@ -10,6 +10,7 @@ from teambus.contracts.journal import (
     ModelAnswer,
     ModelAnswered,
     RunPinned,
+    ToolIntended,
     ToolResult,
     ToolReturned,
 )
@@ -52,7 +53,11 @@ class JournaledSteps:
         if recorded is not None and recorded.digest == digest:
             return recorded
         if recorded is not None:
-            log.warning("the recorded step no longer matches; a fresh branch", path=path)
+            log.warning(
+                "the code changed since this step was recorded: it is done again, as is all after",
+                step=path,
+            )
+            self._past.branch_at(path)
         await self._journal.settled()
         async with self.cancellation.while_wanted():
             answer = await call(self.prove)
@@ -70,11 +75,31 @@ class JournaledSteps:
         async with self.cancellation.while_wanted():
             await self.prove()
             result = await call()
+        return self._returned(path, digest, result)
+
+    async def tool_once(
+        self, path: str, digest: str, call: Callable[[], Awaitable[ToolResult]], *, tool: str
+    ) -> ToolReturned:
+        recorded = self._past.results.get(path)
+        if recorded is not None and recorded.digest == digest:
+            return recorded
+        if (intent := self._past.intents.get(path)) is not None and intent.digest == digest:
+            return self._returned(path, digest, _unknown(tool))
+        for earlier in self._past.left_behind(digest):
+            return self._returned(path, digest, earlier.result if earlier else _unknown(tool))
+        self._note(ToolIntended(path=path, digest=digest, tool=tool, at=time.time()))
+        await self._journal.settled()
+        async with self.cancellation.while_wanted():
+            await self.prove()
+            result = await call()
+        return self._returned(path, digest, result)
+
+    def _returned(self, path: str, digest: str, result: ToolResult) -> ToolReturned:
         made = ToolReturned(path=path, digest=digest, result=result, at=time.time())
         self._note(made)
         return made
 
-    def _note(self, record: ModelAnswered | ToolReturned) -> None:
+    def _note(self, record: ModelAnswered | ToolReturned | ToolIntended) -> None:
         if self._unwritten is not None:
             self._journal.add(self._unwritten)
             self._unwritten = None
@@ -86,3 +111,12 @@ class JournaledSteps:
     async def prove(self) -> None:
         """The fence, before anything that costs: this runner still holds the run."""
         await self._journal.prove(self._fresh_s)
+
+
+def _unknown(tool: str) -> ToolResult:
+    log.warning("a tool is not called again; its outcome is unknown", tool=tool)
+    text = (
+        f"The outcome of {tool} is unknown: the process that called it died before it returned."
+        " It may have taken effect, so it was not called again. Find out before you call it again."
+    )
+    return ToolResult(content=text, error=True, started_at=time.time())

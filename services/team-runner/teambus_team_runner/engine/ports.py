@@ -38,6 +38,15 @@ class Steps(Protocol):
         self, path: str, digest: str, call: Callable[[], Awaitable[ToolResult]]
     ) -> ToolReturned: ...
 
+    async def tool_once(
+        self, path: str, digest: str, call: Callable[[], Awaitable[ToolResult]], *, tool: str
+    ) -> ToolReturned:
+        """A step that is not done again when it may have been done; `tool` is its name.
+
+        That it is about to be done is durable before. Of one that was begun and has no result the
+        result is that the outcome is unknown.
+        """
+
     async def settled(self) -> None:
         """Return once all that was recorded so far is durable."""
 
