@@ -25,6 +25,7 @@ from teambus_team_runner.asked import Asked
 from teambus_team_runner.ending import Endings
 from teambus_team_runner.execution import Deferred, Execution
 from teambus_team_runner.hold import Handle, hold
+from teambus_team_runner.holders import Holders
 from teambus_team_runner.line import Line
 from teambus_team_runner.refusal import refuse_id_in_use
 
@@ -80,7 +81,7 @@ class Attempts:
     endings: Endings
     execution: Execution
     limits: AttemptLimits
-    runner: str
+    holders: Holders
 
     async def make(self, handle: Handle, *, alone: bool = False) -> Outcome:
         """Raises `Fenced` when another runner has the run, `BusError` when the bus is away."""
@@ -92,6 +93,10 @@ class Attempts:
             return Outcome.SETTLED
         if found.past.ended is not None:
             await self.endings.carry_out(handle, found.past.ended)
+            return Outcome.SETTLED
+        if await self.holders.has_another(*handle.asked.key, found.past.holder):
+            log.info("left the run to the runner that has it", holder=found.past.holder)
+            handle.drop()
             return Outcome.SETTLED
         if handle.lapsed:
             # Whoever has the message by now may be what was found: it is not to be fenced.
@@ -240,7 +245,7 @@ class Attempts:
 
     def _started(self, asked: Asked) -> AttemptStarted:
         return AttemptStarted(
-            runner=self.runner,
+            runner=self.holders.runner,
             request_seq=asked.request_seq,
             team_id=asked.team_id,
             request_digest=asked.digest,

@@ -42,6 +42,11 @@ class Handle:
         self._dropped = False
 
     @property
+    def dropped(self) -> bool:
+        """Whether the run is left to another runner."""
+        return self._dropped
+
+    @property
     def lapsed(self) -> bool:
         """Whether the message may be somebody else's by now."""
         silent_s = time.monotonic() - self._touched_at

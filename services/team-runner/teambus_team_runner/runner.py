@@ -51,7 +51,7 @@ class Runner:
         the rest back.
         """
         self._stop = stop
-        async with self._hands:
+        async with self._attempts.holders.answering(self._holds), self._hands:
             async with self._inbox:
                 await self._pull(stop)
             log.info("draining", in_hand=self._hands.busy)
@@ -157,6 +157,10 @@ class Runner:
         log.warning("the run died before; waiting for empty hands")
         async with self._hands.alone(wait_s=self._attempts.limits.alone_wait_s):
             return await self._attempts.make(handle, alone=True)
+
+    def _holds(self, tenant: Tenant, run_id: RunId) -> bool:
+        handle = self._in_hand.get((tenant, run_id))
+        return handle is not None and not handle.dropped
 
     def _forget(self, handle: Handle) -> None:
         if self._in_hand.get(handle.asked.key) is handle:

@@ -19,7 +19,8 @@ from teambus.contracts.journal import (
 @dataclass(slots=True)
 class Past:
     """A run's journal, read. `attempts` counts those since the last step that ended in a death:
-    a released attempt is none, and a run that makes progress starts counting anew. `stuck_since`
+    a released attempt is none, and a run that makes progress starts counting anew. `holder` is the
+    runner of the latest one, unless it released the run. `stuck_since`
     is when the first attempt after that step began, released ones included. `unreadable` says why
     some of the journal could not be read: then the run can only be given up.
 
@@ -29,6 +30,7 @@ class Past:
 
     first: AttemptStarted | None = None
     latest: AttemptStarted | None = None
+    holder: str | None = None
     pinned: RunPinned | None = None
     ended: RunEnded | None = None
     answers: dict[str, ModelAnswered] = field(default_factory=dict)
@@ -50,10 +52,12 @@ class Past:
             case AttemptStarted():
                 self.first = self.first or record
                 self.latest = record
+                self.holder = record.runner
                 self.attempts += 1
                 self.stuck_since = self.stuck_since or record.at
             case AttemptReleased():
                 self.attempts = max(0, self.attempts - 1)
+                self.holder = None
             case RunPinned():
                 self.pinned = self.pinned or record
             case ModelAnswered():
