@@ -15,7 +15,9 @@ from teambus.bus.bodies import Bodies
 from teambus.bus.requests import Requests
 from teambus.bus.sessions import Sessions
 from teambus.contracts import subjects
+from teambus.contracts.headers import NEW_RUN, NEW_SESSION
 from teambus.contracts.run import RunRequest
+from teambus.contracts.session import SessionRecord
 from tests.support.system import System, system_of, until
 from tests.support.tap import Frame, Point, Tap, tap_on
 
@@ -29,7 +31,7 @@ class Case:
     """One step of a run and what may be done again when its runner dies there.
 
     `calls` are model calls, `looks` calls of a tool that may be repeated. `place` is for runs that
-    do something else than usual; without `at` it is waited for, and for no message.
+    are not as usual; without `at` it is waited for, and for no message.
     """
 
     name: str
@@ -89,7 +91,15 @@ CASES = (
     ),
     Case("a proof of the hold", PROOF, place="proof"),
     Case("a proof of the hold", PROOF, "after", place="proof"),
+    *(
+        Case(f"{name} of a new run", at, side, place="new")
+        for name, at, *_ in _STEPS[1:3]
+        for side in SIDES
+    ),
+    Case("the end of a run nobody reads", journal("end"), "before", calls=1, place="unread"),
+    Case("the end of a run nobody reads", journal("end"), "after", place="unread"),
     Case("during a model call", calls=1, place="model"),
+    Case("while another has the session", place="waiting"),
     Case("during two members' calls", calls=2, place="branches"),
     Case("during a tool", looks=1, place="look"),
     Case("during a tool called once", place="charge"),
@@ -103,16 +113,13 @@ class Staged:
 
     case: Case
     run_id: str
+    session_id: str
     point: Point | None
 
     @property
     def usual_calls(self) -> int:
         """How often the model is called if nothing dies."""
         return {"branches": 4, "proof": 6}.get(self.case.place, 5)
-
-    @property
-    def session_id(self) -> str:
-        return f"s-{self.run_id}"
 
 
 @dataclass
@@ -130,14 +137,26 @@ class Stage:
     async def begin(self) -> None:
         """Return once every run is where its case wants it."""
         self.tap.points = [run.point for run in self.runs if run.point]
-        requests = Requests(self.system.bus, Bodies(self.system.bus), "test")
-        for run in self.runs:
-            request = RunRequest(
-                run_id=run.run_id, input=f"do {run.run_id}", session_id=run.session_id, stream=True
-            )
-            await requests.submit("default", run.case.team, request)
-        for run in self.runs:
+        waiting = [run for run in self.runs if run.case.place == "waiting"]
+        await self._bring([run for run in self.runs if run not in waiting])
+        await self._bring(waiting)
+
+    async def _bring(self, runs: list[Staged]) -> None:
+        for run in runs:
+            await self._submit(run)
+        for run in runs:
             await until(lambda run=run: self._is_there(run), 60, lambda run=run: self._lost(run))  # type: ignore[misc]  # a lambda's default
+
+    async def _submit(self, run: Staged) -> None:
+        requests = Requests(self.system.bus, Bodies(self.system.bus), "test")
+        request = RunRequest(
+            run_id=run.run_id,
+            input=f"do {run.run_id}",
+            session_id=run.session_id,
+            stream=run.case.place != "unread",
+        )
+        new = f"{NEW_RUN} {NEW_SESSION}" if run.case.place == "new" else ""
+        await requests.submit("default", run.case.team, request, new=new)
 
     async def ended(self) -> None:
         """Return once every run has its end and nothing is left to be done."""
@@ -158,8 +177,11 @@ class Stage:
         return [call.last_content for call in calls if run.run_id in call.last_content]
 
     async def is_free(self, run: Staged) -> bool:
-        record = (await Sessions(self.system.bus).read("default", run.session_id)).record
+        record = await self._record(run)
         return record.holder is None and not record.waiting
+
+    async def _record(self, run: Staged) -> SessionRecord:
+        return (await Sessions(self.system.bus).read("default", run.session_id)).record
 
     async def _is_there(self, run: Staged) -> bool:
         if run.point is not None:
@@ -172,6 +194,9 @@ class Stage:
                 topology.JOURNAL, subjects.journal("default", run.run_id)
             )
             return any(b'"record":"end"' in entry.data for entry in entries)
+        if run.case.place == "waiting":
+            record = await self._record(run)
+            return [waiter.run_id for waiter in record.waiting] == [run.run_id]
         calls = await self.system.model.calls()
         held = [c for c in calls if run.run_id in c.last_content and c.outcome is None]
         return len(held) == run.case.calls
@@ -188,7 +213,10 @@ async def staged(
     folder: Path, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Stage]:
     """The stage is set: every run frozen at its step in one runner, the other not yet started."""
-    runs = [_staged(number, case) for number, case in enumerate(CASES)]
+    runs: list[Staged] = []
+    for number, case in enumerate(CASES):
+        behind = runs[-1].session_id if case.place == "waiting" else None
+        runs.append(_staged(number, case, behind))
     quick = {"TEAM_RUNNER_HOLDER_ANSWER_S": "0.5", **(environment or {})}
     async with (
         system_of(APP, folder, start=False, environment=quick) as system,
@@ -208,13 +236,14 @@ async def staged(
             yield stage
 
 
-def _staged(number: int, case: Case) -> Staged:
+def _staged(number: int, case: Case, behind: str | None) -> Staged:
     run_id = f"x{number:02d}x"
-    marks = (run_id.encode(), subjects.session_token(f"s-{run_id}").encode())
+    session_id = behind or f"s-{run_id}"
+    marks = (run_id.encode(), subjects.session_token(session_id).encode())
     # The first to look at the tail is who takes the run.
     skip = 1 if case.place == "proof" else 0
     point = Point(case.at, case.side, marks, skip) if case.at else None
-    return Staged(case, run_id, point)
+    return Staged(case, run_id, session_id, point)
 
 
 def _rules(run: Staged) -> list[dict[str, Any]]:

@@ -70,6 +70,21 @@ async def test_only_what_was_under_way_is_done_again(stage: Stage, case: Case) -
     assert len(charges) <= 1 <= len(charges) + unknown
 
 
+async def test_a_run_that_waited_for_its_session_comes_after_the_one_that_had_it(
+    stage: Stage,
+) -> None:
+    (waited,) = [run for run in stage.runs if run.case.place == "waiting"]
+    db = AsyncSqliteDb(db_file=str(stage.system.folder / "paying.db"), id="paying-team")
+    store = await open_store(db, StoreSettings())
+    try:
+        session = await store.session("default", waited.session_id, runs_max=10)
+    finally:
+        await store.close()
+    assert session is not None
+    before = stage.runs[stage.runs.index(waited) - 1]
+    assert [run.run_id for run in session.runs] == [before.run_id, waited.run_id]
+
+
 async def test_what_was_under_way_was_really_done_again(stage: Stage) -> None:
     """Else the bounds above would say nothing."""
     exact = ("the leader's answer", "a tool's result", "a member's answer", "the final answer")
