@@ -22,10 +22,9 @@ from tests.support.system import System, system_of, until
 
 APP = Path(__file__).parent / "apps" / "deadly.py"
 ATTEMPTS_MAX = 3
-DEATHS_IN_COMPANY = 2
+DEATHS_IN_COMPANY = 1
 BESIDE = [f"beside-{number}" for number in range(4)]
 RULES: list[dict[str, Any]] = [
-    {"match": "kill", "has_tool_results": False, "tool_calls": [{"name": "end_it_all"}]},
     {"match": "beside", "hold": "slow", "reply": "Well."},
     {"match": "", "reply": "Well."},
 ]
@@ -33,7 +32,11 @@ RULES: list[dict[str, Any]] = [
 
 @pytest.fixture
 async def system(tmp_path: Path) -> AsyncIterator[System]:
-    environment = {"TEAM_RUNNER_ATTEMPTS_MAX": str(ATTEMPTS_MAX), "TEAM_RUNNER_ALONE_WAIT_S": "30"}
+    environment = {
+        "TEAM_RUNNER_ATTEMPTS_MAX": str(ATTEMPTS_MAX),
+        "TEAM_RUNNER_DEATHS_MAX": str(DEATHS_IN_COMPANY),
+        "TEAM_RUNNER_ALONE_WAIT_S": "120",
+    }
     async with system_of(APP, tmp_path, start=False, environment=environment) as system:
         await system.model.rules(RULES)
         await system.provision()
@@ -74,7 +77,8 @@ async def test_a_run_that_kills_its_runner_is_given_up_and_nobody_else(system: S
     await system.model.wait_for_calls(len(BESIDE), timeout_s=30)
     async with started_again(system) as deaths:
         await submit(system, "kill", "deadly-team", "s")
-        await until(lambda: have_died(deaths, DEATHS_IN_COMPANY), 120, system.runner.tail)
+        # Those it had died with are under way again, and now it dies only when they are done.
+        await system.model.wait_for_calls((1 + DEATHS_IN_COMPANY) * len(BESIDE), timeout_s=120)
         await system.model.release("slow")
         end = await system.completed("kill", team="deadly-team", wait_s=120)
         for run_id in BESIDE:
@@ -83,8 +87,7 @@ async def test_a_run_that_kills_its_runner_is_given_up_and_nobody_else(system: S
         await submit(system, "later", "deadly-team", "s")
         later = await system.completed("later", team="deadly-team", wait_s=60)
     assert (end.output.status, end.code) == ("ERROR", "attempts_used_up")
-    # The first attempt made a step, the model's answer: it counts for nothing.
-    assert deaths == [1] * (ATTEMPTS_MAX + 1)
+    assert deaths == [1] * ATTEMPTS_MAX
     assert later.output.status == "COMPLETED"
     record = (await Sessions(system.bus).read("default", "s")).record
     assert record.holder is None
@@ -96,7 +99,7 @@ async def test_a_run_that_kills_its_runner_is_given_up_and_nobody_else(system: S
         ["kill ERROR", "later COMPLETED", *(f"{run_id} COMPLETED" for run_id in BESIDE)]
     )
     for run_id in BESIDE:
-        assert await deaths_of(system, run_id) <= DEATHS_IN_COMPANY
+        assert await deaths_of(system, run_id) == DEATHS_IN_COMPANY
 
 
 async def deaths_of(system: System, run_id: str) -> int:
@@ -109,10 +112,6 @@ async def deaths_of(system: System, run_id: str) -> int:
         if not any(type(r).__name__ == "ModelAnswered" for r in entry.records)
     ]
     return read_past(before_the_step).attempts - 1
-
-
-async def have_died(deaths: list[int], times: int) -> bool:
-    return len(deaths) >= times
 
 
 async def letters(system: System) -> list[DeadLetter]:

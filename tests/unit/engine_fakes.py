@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -167,6 +168,9 @@ class FakeSteps:
     ) -> ToolReturned:
         self.once.append(tool)
         return await self.tool(path, digest, call)
+
+    def users_code(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def settled(self) -> None:
         self.settled_after.append(len(self.done))

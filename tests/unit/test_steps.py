@@ -1,6 +1,8 @@
 """Steps: taken from the journal where they fit, done anew where code changed, or never again."""
 
-from collections.abc import Awaitable, Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, cast
 
 import pytest
@@ -49,6 +51,9 @@ class Attempt:
         self.paper = PaperJournal()
         self.cancellation = Cancellation("r")
         self.done: list[str] = []
+        self.dies_alone = False
+        self.is_alone = False
+        self.called_alone: list[bool] = []
         self.begin()
 
     def begin(self) -> None:
@@ -56,7 +61,21 @@ class Attempt:
         entry = JournalEntry(nonce="n", attempt="a", n=0, records=self.paper.records.copy())
         self.past = read_past([entry])
         journal = cast(Journal, self.paper)
-        self.steps = JournaledSteps(journal, self.past, self.cancellation, fresh_s=1)
+        self.steps = JournaledSteps(
+            journal,
+            self.past,
+            self.cancellation,
+            fresh_s=1,
+            alone=self.alone if self.dies_alone else None,
+        )
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        assert not self.is_alone, "nobody is alone twice"
+        self.is_alone = True
+        await asyncio.sleep(0)
+        yield
+        self.is_alone = False
 
     async def model(self, path: str, digest: str = "d") -> str | None:
         async def call(before_try: Callable[[], Awaitable[None]]) -> ModelAnswer:
@@ -71,6 +90,7 @@ class Attempt:
     async def tool(self, path: str, digest: str = "t", *, dies: bool = False) -> ToolResult:
         async def call() -> ToolResult:
             self.done.append(path)
+            self.called_alone.append(self.is_alone)
             if dies:
                 raise Died
             return ToolResult(content=f"{path} {digest}")
@@ -238,3 +258,39 @@ async def test_a_second_call_of_the_new_branch_is_a_call_of_its_own(attempt: Att
     await attempt.tool("leader/0/tool:e")
     await attempt.tool("leader/0/tool:f", "other arguments")
     assert attempt.done == ["leader/0/tool:e", "leader/0/tool:f"]
+
+
+async def test_users_code_of_a_run_that_died_is_called_alone_until_it_makes_a_step(
+    attempt: Attempt,
+) -> None:
+    attempt.dies_alone = True
+    attempt.begin()
+    async with attempt.steps.users_code():
+        assert attempt.is_alone
+    together = (attempt.tool(f"leader/0/tool:{id_}", id_) for id_ in "abc")
+    await asyncio.gather(*together)
+    assert attempt.called_alone == [True, False, False]
+    async with attempt.steps.users_code():
+        assert not attempt.is_alone
+
+
+async def test_a_model_is_called_beside_others_and_its_answer_is_a_step(attempt: Attempt) -> None:
+    attempt.dies_alone = True
+    attempt.begin()
+    await attempt.model("leader/0")
+    await attempt.tool("leader/0/tool:a")
+    assert attempt.called_alone == [False]
+
+
+async def test_the_intent_of_a_tool_is_written_when_it_is_alone(attempt: Attempt) -> None:
+    """Else whoever dies meanwhile leaves an outcome unknown that is not."""
+    attempt.dies_alone = True
+    attempt.begin()
+
+    def crowded() -> AbstractAsyncContextManager[None]:
+        assert attempt.paper.records == []
+        raise Died
+
+    attempt.steps._alone = crowded
+    with pytest.raises(Died):
+        await attempt.tool("leader/0/tool:a")

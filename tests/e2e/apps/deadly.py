@@ -1,15 +1,25 @@
-"""A team whose tool ends the process it is called in, and one that knows nothing of that."""
+"""A team whose hook ends the process it is called in, and one that knows nothing of that."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from teambus import Agent, AsyncSqliteDb, OpenAIChat, Team, TeamBus, TeamRunOutput, hook
+from teambus import (
+    Agent,
+    AsyncSqliteDb,
+    OpenAIChat,
+    Team,
+    TeamBus,
+    TeamRunInput,
+    TeamRunOutput,
+    hook,
+)
 
 
-def end_it_all() -> str:
-    os._exit(1)
+def end_it_all(run_input: TeamRunInput) -> None:
+    if "kill" in run_input.input_content:
+        os._exit(1)
 
 
 @hook(run_in_background=True, name="note-run", backoff_s=0.1, on=("COMPLETED", "ERROR"))
@@ -18,13 +28,13 @@ def note_run(run_output: TeamRunOutput) -> None:
         log.write(f"{run_output.run_id} {run_output.status}\n")
 
 
-def team(id_: str, *tools: Callable[..., Any]) -> Team:
+def team(id_: str, *pre_hooks: Callable[..., Any]) -> Team:
     return Team(
         id=id_,
         name=id_,
         model=OpenAIChat(id="gpt-5.2"),
         members=[Agent(name="Writer")],
-        tools=list(tools),
+        pre_hooks=list(pre_hooks),
         db=AsyncSqliteDb(db_file=str(Path(os.environ["TEST_FOLDER"]) / f"{id_}.db"), id=id_),
         post_hooks=[note_run],
     )
