@@ -34,9 +34,7 @@ def arguments(app: TeamBus, hook: BackgroundHook, call: Call) -> list[dict[str, 
         **({"completed": event} if hook.webhook else {}),
     }
     return [
-        bind(
-            hook.function, {**common, **_of_run(event, run, _delivery(hook, call, run)), **owner}
-        )
+        bind(hook.function, {**common, **_of_run(event, run, _delivery(hook, call, run)), **owner})
         for run, owner in _subjects(app, hook, event)
     ]
 
