@@ -23,6 +23,7 @@ from teambus.contracts.journal import (
     Record,
     RunEnded,
     RunPinned,
+    ToolIntended,
     ToolResult,
     ToolReturned,
 )
@@ -219,6 +220,7 @@ RECORDS: list[Record] = [
         ),
         at=1_700_000_001.0,
     ),
+    ToolIntended(path="leader/0/tool:call_2", digest="jkl", tool="charge", at=1_700_000_001.5),
     RunEnded(completed=COMPLETED, fence=3, session_state={"k": 2}),
 ]
 

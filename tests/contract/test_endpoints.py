@@ -10,6 +10,7 @@ from teambus_gateway.parts import Parts
 from teambus_gateway.questions import answering_questions
 from teambus_team_runner.answers import Answers
 from teambus_team_runner.databases import Databases
+from teambus_team_runner.holders import HolderLimits, Holders
 
 
 class ListeningBus:
@@ -33,8 +34,9 @@ async def answering(bus: ListeningBus) -> Any:
     real = cast("Bus", bus)
     nothing: Any = None
     answers = Answers(real, Bodies(real), cast("Databases", nothing), at_once_max=1)
+    holders = Holders(real, "runner-1", HolderLimits())
     async with answering_questions(real, cast("Parts", nothing), at_once_max=1):
-        async with answers.given({"team-db": "desk"}):
+        async with answers.given({"team-db": "desk"}), holders.answering(lambda *_: False):
             yield
 
 
@@ -42,5 +44,6 @@ async def test_what_is_answered_is_described_and_what_is_described_is_answered()
     bus = ListeningBus()
     async with answering(bus):
         pass
-    described = {e.address.replace("{tenant}", "*").replace("{db}", "team-db") for e in ENDPOINTS}
+    names = {"tenant": "*", "db": "team-db", "runner": "runner-1"}
+    described = {endpoint.address.format(**names) for endpoint in ENDPOINTS}
     assert set(bus.subjects) == described

@@ -133,12 +133,14 @@ class Runs:
     ack_wait_s: float = ACK_WAIT_S
 
     @asynccontextmanager
-    async def runner(self, faults: Faults | None = None, **changes: Any) -> AsyncIterator[Any]:
+    async def runner(
+        self, faults: Faults | None = None, *, url: str | None = None, **changes: Any
+    ) -> AsyncIterator[Any]:
         """A runner with a connection of its own; drained when the block ends."""
         settings = Settings((self.nats.url,), "unused", **{**QUICK, **changes})
         stop = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
-            bus = await stack.enter_async_context(connect(bus_settings(self.nats.url)))
+            bus = await stack.enter_async_context(connect(bus_settings(url or self.nats.url)))
             components = {each.id: each for each in self.app.components}
             stores = Stores(StoreSettings())
             stack.push_async_callback(stores.close)

@@ -12,6 +12,7 @@ class Link:
         self._target_port = target_port
         self._open: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
         self.deaf = False
         self.port = 0
 
@@ -25,7 +26,17 @@ class Link:
         for writer in tuple(self._open):
             writer.transport.abort()
 
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def listen(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def refuse(self) -> None:
+        """Cut what is open and let nobody in until `listen`."""
+        assert self._server is not None, "not listening"
+        self._server.close()
+        self.mend()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         for task in (
             asyncio.create_task(self._pump(reader, there_writer, from_server=False)),
@@ -35,7 +46,7 @@ class Link:
             task.add_done_callback(self._pumps.discard)
 
     async def close(self) -> None:
-        self.mend()
+        self.refuse()
         await asyncio.gather(*self._pumps, return_exceptions=True)
 
     async def _pump(
@@ -54,10 +65,8 @@ class Link:
 @asynccontextmanager
 async def link_to(port: int) -> AsyncIterator[Link]:
     link = Link(port)
-    server = await asyncio.start_server(link.accept, "127.0.0.1", 0)
-    link.port = server.sockets[0].getsockname()[1]
+    await link.listen()
     try:
         yield link
     finally:
-        server.close()
         await link.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import socket
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -42,6 +43,7 @@ from teambus_team_runner.ending import EndingLimits, Endings
 from teambus_team_runner.engine.ports import EngineLimits
 from teambus_team_runner.execution import Execution, ExecutionLimits
 from teambus_team_runner.frames import FrameLimits
+from teambus_team_runner.holders import HolderLimits, Holders
 from teambus_team_runner.line import Line
 from teambus_team_runner.media import MediaLimits, StoredMedia
 from teambus_team_runner.models.catalogue import Models
@@ -136,7 +138,7 @@ def _runner(ground: Ground) -> Runner:
         endings=Endings(events, line, ground.databases, _ending_limits(settings)),
         execution=_execution(ground, line),
         limits=_attempt_limits(settings),
-        runner=bus.settings.name,
+        holders=_holders(settings, bus),
     )
     runner = Runner(
         Inbox(bus, ground.pool.stream, ground.pool.name),
@@ -149,6 +151,12 @@ def _runner(ground: Ground) -> Runner:
     limits = ParkingLimits(look_s=settings.session_look_s, parked_max=settings.parked_max)
     runner.parking = Parking(Signals(bus), sessions, line, limits, runner.resume)
     return runner
+
+
+def _holders(settings: Settings, bus: Bus) -> Holders:
+    # A container that starts again has its host's name and number as before.
+    runner = f"{bus.settings.name}-{secrets.token_hex(4)}"
+    return Holders(bus, runner, HolderLimits(settings.holder_answer_s, settings.holder_return_s))
 
 
 def _execution(ground: Ground, line: Line) -> Execution:

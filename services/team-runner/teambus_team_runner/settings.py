@@ -40,6 +40,8 @@ class Settings:
     release_s: float = 5
     deaths_max: int = 2
     alone_wait_s: float = 60
+    holder_answer_s: float = 2
+    holder_return_s: float = 5
     model_connect_timeout_s: float = 10
     model_keepalive_s: float = 15
     model_answer_bytes_max: int = 16 * 1024 * 1024

@@ -49,6 +49,7 @@ class Bus:
     violation: str | None = None
     closing: bool = False
     full_until: float = 0
+    reconnected_at: float = float("-inf")
 
     @property
     def full(self) -> bool:
@@ -155,6 +156,7 @@ def _options(bus: Bus) -> dict[str, Any]:
 
     async def on_reconnect() -> None:
         log.info("bus connection restored")
+        bus.reconnected_at = time.monotonic()
         for listener in tuple(bus.reconnect_listeners):
             listener()
 

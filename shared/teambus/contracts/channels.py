@@ -33,6 +33,7 @@ PARAMETERS = {
     "letter": "The id of the letter, in the form of `run`.",
     "app": "The id of the app.",
     "db": "The id of the database, in the form of `run`.",
+    "runner": "The name of a team-runner in the journal, in the form of `run`.",
 }
 
 

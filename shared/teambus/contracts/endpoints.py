@@ -8,6 +8,8 @@ from teambus.contracts.run import RunCompleted
 from teambus.contracts.runs_api import (
     CancelOrdered,
     CancelThisRun,
+    HoldsRun,
+    RunHeld,
     RunStarted,
     StartRun,
     WaitForRun,
@@ -39,6 +41,7 @@ ENDPOINTS = (
     Endpoint("run.start", StartRun, RunStarted),
     Endpoint("run.wait", WaitForRun, RunCompleted),
     Endpoint("run.cancel", CancelThisRun, CancelOrdered),
+    Endpoint("runner.{runner}.holds", HoldsRun, RunHeld),
     _stored("run", RunQuery, TeamRunOutput),
     _stored("session", SessionQuery, Session),
     *(_stored(verb.name, question, verb.answer) for question, verb in VERBS.items()),
