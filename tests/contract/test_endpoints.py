@@ -1,15 +1,18 @@
 """The questions that services answer on the bus are those that are described."""
 
 from contextlib import asynccontextmanager
+from functools import reduce
 from typing import Any, cast
 
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.contracts.endpoints import ENDPOINTS
+from teambus.runtime.hands import Hands
 from teambus_gateway.parts import Parts
 from teambus_gateway.questions import answering_questions
 from teambus_team_runner.answers import Answers
 from teambus_team_runner.databases import Databases
+from teambus_team_runner.presence import present
 
 
 class ListeningBus:
@@ -34,7 +37,10 @@ async def answering(bus: ListeningBus) -> Any:
     nothing: Any = None
     answers = Answers(real, Bodies(real), cast("Databases", nothing), at_once_max=1)
     async with answering_questions(real, cast("Parts", nothing), at_once_max=1):
-        async with answers.given({"team-db": "desk"}):
+        async with (
+            answers.given({"team-db": "desk"}),
+            present(real, "news", Hands(1, patience_s=1)),
+        ):
             yield
 
 
@@ -42,5 +48,8 @@ async def test_what_is_answered_is_described_and_what_is_described_is_answered()
     bus = ListeningBus()
     async with answering(bus):
         pass
-    described = {e.address.replace("{tenant}", "*").replace("{db}", "team-db") for e in ENDPOINTS}
+    named = {"{tenant}": "*", "{db}": "team-db", "{app}": "news"}
+    described = {
+        reduce(lambda at, it: at.replace(*it), named.items(), e.address) for e in ENDPOINTS
+    }
     assert set(bus.subjects) == described

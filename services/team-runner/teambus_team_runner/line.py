@@ -119,6 +119,16 @@ class Line:
             return seen.record
         return record
 
+    async def clear(self, tenant: Tenant, session_id: SessionId) -> bool:
+        """Remove whoever holds the session or waits for it and is over; whether it was done."""
+        seen = await self._sessions.read(tenant, session_id)
+        holder = [seen.record.holder] if seen.record.holder is not None else []
+        record = seen.record
+        for claim in (*holder, *record.waiting):
+            if await self._is_over(tenant, claim):
+                record = session_order.close(record, claim.run_id) or record
+        return record is not seen.record and await self._sessions.replace(seen, record) is not None
+
     def is_free(self, record: SessionRecord, asked: Asked) -> bool:
         """Whether it is worth asking to open now, or to get a place in the line."""
         in_line = asked.claim in record.waiting
