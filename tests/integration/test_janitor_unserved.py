@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from teambus.bus import topology
 from teambus.bus.bodies import Bodies
 from teambus.bus.journal import Journal, read_tail
 from teambus.contracts import subjects
@@ -148,28 +149,26 @@ async def test_runs_waiting_for_their_session_are_not_unserved(runs: Runs) -> No
 
 async def test_a_runner_that_came_back_in_time_saves_its_queue(runs: Runs) -> None:
     await runs.model.rules([ONE_ANSWER])
-    sweeper = await janitor(runs, unserved_s=3.0)
+    sweeper = await janitor(runs, unserved_s=PATIENT_S)
     await runs.submit("r-1")
     await sweeper.sweep()
+    assert sweeper.unserved.absences.missing_for("pool_news", 0)
     async with runs.runner():
-        assert (await runs.end("r-1")).output.status == "COMPLETED"
         await sweeper.sweep()
-    await runs.submit("r-2")
-    await sweeper.sweep()
-    await asyncio.sleep(1)
-    await sweeper.sweep()
-    assert await queued(runs) == 1
+        assert not sweeper.unserved.absences.missing_for("pool_news", 0)
+        assert (await runs.end("r-1")).output.status == "COMPLETED"
 
 
 async def test_a_run_somebody_worked_on_lately_is_left_alone(runs: Runs) -> None:
     seq = await runs.submit("r-1")
-    sweeper = await janitor(runs, unserved_s=1.5)
-    await sweeper.sweep()
-    await asyncio.sleep(1.6)
     await begun(runs, "r-1", seq)
-    await sweeper.sweep()
-    assert await queued(runs) == 1
-    assert (await given_up(runs, sweeper, "r-1", team=DESK)).code == UNSERVED
+    [message] = await runs.stored(topology.REQUESTS, ">")
+    patient = await janitor(runs, unserved_s=PATIENT_S)
+    assert not await patient.unserved.giving_up.give_up(message)
+    assert (await queued(runs), await ends(runs)) == (1, 0)
+    hasty = await another(runs, patient, unserved_s=0.0)
+    assert await hasty.unserved.giving_up.give_up(message)
+    assert (await runs.end("r-1")).code == UNSERVED
 
 
 async def test_a_runner_that_takes_it_first_keeps_it(runs: Runs) -> None:

@@ -20,6 +20,9 @@ from teambus_team_runner.asked import Asked, ended_early
 
 log = structlog.get_logger(__name__)
 
+MISSING_MAX = 10_000
+"""Claims remembered as gone once; of one forgotten the first look is made again."""
+
 
 class Line:
     """The sessions as this runner sees them.
@@ -146,9 +149,11 @@ class Line:
     async def _is_orphan(self, tenant: Tenant, claim: SessionClaim) -> bool:
         """A claim whose request is gone without an end, seen twice long enough apart."""
         since = self._missing_since.setdefault((tenant, claim.run_id), time.monotonic())
+        if len(self._missing_since) > MISSING_MAX:
+            del self._missing_since[next(iter(self._missing_since))]
         if time.monotonic() - since < self._orphan_after_s:
             return False
-        del self._missing_since[tenant, claim.run_id]
+        self._missing_since.pop((tenant, claim.run_id), None)
         log.error("session held by a run without a request", run_id=claim.run_id, tenant=tenant)
         detail = "the run's request was removed from the queue before the run ended"
         end = ended_early(

@@ -5,7 +5,7 @@ those about one run.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -84,6 +84,18 @@ class StreamSeen(msgspec.Struct, frozen=True):
     state: StreamState = StreamState()
     total: int = 0
     error: ApiError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """Requests on one subject that nobody is there to take.
+
+    `absent` names who is not: the consumer, or the team and lane where there is none.
+    """
+
+    subject: str
+    count: int
+    absent: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +186,25 @@ async def is_pulled(bus: Bus, consumer: ConsumerState) -> bool:
         return await runner_of(bus, consumer.name.removeprefix(POOL)) is not None
     except BusUnavailable:
         return True
+
+
+def unserved(
+    waiting: Mapping[str, int], consumers_seen: list[ConsumerState], idle: Collection[str]
+) -> list[Unserved]:
+    """What of the requests that wait nobody serves, when the consumers `idle` have no runner."""
+    found = []
+    for subject, count in sorted(waiting.items()):
+        consumer = matching(subject, consumers_seen)
+        if consumer is None:
+            asked = subjects.RequestSubject.parse(subject)
+            found.append(Unserved(subject, count, f"{asked.team_id}.{asked.lane}"))
+        elif consumer.name in idle:
+            found.append(Unserved(subject, count, consumer.name))
+    return found
+
+
+def server_version(bus: Bus) -> str:
+    return str(bus.client.connected_server_version)
 
 
 def matching(subject: str, consumers_seen: Iterable[ConsumerState]) -> ConsumerState | None:

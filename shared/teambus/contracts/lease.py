@@ -4,6 +4,9 @@ from typing import Any
 
 from teambus.contracts.message import Message
 
+JANITOR = "janitor"
+"""The lease of the team-runner that sees to what nobody holds."""
+
 
 class LeaseRecord(Message, frozen=True, kw_only=True, tag="lease.record.v1"):
     """The last word on who holds a lease; without a holder it is free.

@@ -7,10 +7,11 @@ from teambus.bus.leases import Candidacy
 from teambus.bus.requests import Requests
 from teambus.bus.sessions import Sessions
 from teambus.contracts.ids import TeamId, new_id
+from teambus.contracts.lease import JANITOR
 from teambus.domain.absence import Absences
 from teambus.domain.lag import LagLimits
 from teambus_team_runner.janitor.giving_up import GivingUp, Limits
-from teambus_team_runner.janitor.janitor import LEASE, Janitor
+from teambus_team_runner.janitor.janitor import Janitor
 from teambus_team_runner.janitor.lag import LagWatch
 from teambus_team_runner.janitor.orphans import OrphanSweep
 from teambus_team_runner.janitor.unserved import ABSENT_MAX, UnservedSweep
@@ -25,7 +26,7 @@ def janitor_of(bus: Bus, settings: Settings) -> Janitor:
     giving_up = _giving_up(bus, settings, agents, name)
     return Janitor(
         bus,
-        Candidacy(bus, LEASE, name, lease_s=settings.janitor_lease_s),
+        Candidacy(bus, JANITOR, name, lease_s=settings.janitor_lease_s),
         UnservedSweep(
             bus,
             giving_up,

@@ -20,8 +20,6 @@ from teambus_team_runner.janitor.unserved import UnservedSweep
 
 log = structlog.get_logger(__name__)
 
-LEASE = "janitor"
-
 
 @dataclass(frozen=True, slots=True)
 class Janitor:

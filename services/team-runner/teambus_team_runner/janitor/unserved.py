@@ -10,9 +10,9 @@ import structlog
 
 from teambus.bus import reads, survey
 from teambus.bus.connection import Bus
-from teambus.bus.survey import ConsumerState
+from teambus.bus.survey import ConsumerState, Unserved
 from teambus.bus.topology import REQUESTS
-from teambus.contracts.subjects import ROOT, RequestSubject
+from teambus.contracts.subjects import ROOT
 from teambus.domain.absence import Absences
 from teambus_team_runner.janitor.giving_up import GivingUp
 
@@ -22,18 +22,6 @@ ABSENT_MAX = 10_000
 NOTED_MAX = 256
 NAMED_MAX = 20
 AGED_MAX = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Unserved:
-    """What waits on one subject for somebody who is not there.
-
-    `absent` names who is not: the consumer, or the team where there is none.
-    """
-
-    subject: str
-    count: int
-    absent: str
 
 
 @dataclass(slots=True)
@@ -57,11 +45,7 @@ class UnservedSweep:
         waiting = await survey.subjects_of(self.bus, REQUESTS, f"{ROOT}.request.>")
         consumers = await survey.consumers(self.bus, REQUESTS)
         idle = await self._idle(consumers)
-        self.seen = [
-            Unserved(subject, count, absent)
-            for subject, count in sorted(waiting.items())
-            if (absent := _absent(subject, consumers, idle)) is not None
-        ]
+        self.seen = survey.unserved(waiting, consumers, idle)
         self.absences.look({each.absent for each in self.seen}, time.time())
         self.oldest_at = await self._oldest_at()
         self._tell()
@@ -126,12 +110,3 @@ class UnservedSweep:
         elif self._told and not absent:
             log.info("every request is served again")
         self._told = absent
-
-
-def _absent(subject: str, consumers: list[ConsumerState], idle: set[str]) -> str | None:
-    """Who is missing to serve a subject; None when somebody is there."""
-    consumer = survey.matching(subject, consumers)
-    if consumer is None:
-        asked = RequestSubject.parse(subject)
-        return f"{asked.team_id}.{asked.lane}"
-    return consumer.name if consumer.name in idle else None
