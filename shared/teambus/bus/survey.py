@@ -203,8 +203,11 @@ def unserved(
     return found
 
 
-def server_version(bus: Bus) -> str:
-    return str(bus.client.connected_server_version)
+def server(bus: Bus) -> str:
+    """The server this process is connected to, without what was used to get in."""
+    version, url = bus.client.connected_server_version, bus.client.connected_url
+    where = "" if url is None else f" at {url.hostname}:{url.port}"
+    return f"nats-server {version.major}.{version.minor}.{version.patch}{where}"
 
 
 def matching(subject: str, consumers_seen: Iterable[ConsumerState]) -> ConsumerState | None:

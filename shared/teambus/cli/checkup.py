@@ -45,8 +45,7 @@ class Seen:
 
 async def check(ground: Ground) -> list[Finding]:
     """Every finding, in the order people mend them. Raises `BusError` when the bus goes away."""
-    url = ground.bus.settings.urls[0]
-    found = [ok("bus", f"nats-server {survey.server_version(ground.bus)} at {url}")]
+    found = [ok("bus", survey.server(ground.bus))]
     streams = {
         document["name"]: await _stream(ground.bus, document["name"])
         for document in topology.streams(ground.topology)
@@ -99,7 +98,8 @@ def _catalogued(ground: Ground, seen: Seen) -> list[Finding]:
         return [fault("catalogue", "no app is provisioned", "run `teambus provision --app ...`")]
     found = []
     for app in seen.apps:
-        says = f"{counted(len(app.components), 'team or agent')}, {counted(len(app.hooks), 'hook')}"
+        parts = {"team": len(app.teams), "agent": len(app.agents), "hook": len(app.hooks)}
+        says = ", ".join(counted(count, what) for what, count in parts.items())
         found.append(ok(f"app {app.id}", says))
         wanted = [topology.pool_consumer(app, ground.topology)] if app.components else []
         wanted += [topology.hook_consumer(hook, ground.topology) for hook in app.hooks]

@@ -10,7 +10,7 @@ from teambus.bus.connection import BusSettings, connect
 from teambus.bus.errors import BusError
 from teambus.bus.topology import TopologySettings
 from teambus.cli.checkup import Ground, check
-from teambus.cli.findings import Finding, document, fault, faults, lines
+from teambus.cli.findings import Finding, document, faults, lines
 from teambus.cli.options import UsageError
 from teambus.domain.lag import LagLimits
 from teambus.local import folder
@@ -27,6 +27,7 @@ class DoctorSettings:
     credentials_file: str | None = field(
         default=None, metadata={"variable": "NATS_CREDENTIALS_FILE"}
     )
+    connect_timeout_s: float = 10
     lag_age_max_s: float = 60
     lag_messages_max: int = 1000
     full_share_max: float = 0.7
@@ -47,14 +48,17 @@ def run(variables: Mapping[str, str], *, as_json: bool) -> int:
 
 async def _look(settings: DoctorSettings, topology: TopologySettings) -> list[Finding]:
     where = BusSettings(
-        urls=settings.nats_urls, name="doctor", credentials_file=settings.credentials_file
+        urls=settings.nats_urls,
+        name="doctor",
+        credentials_file=settings.credentials_file,
+        connect_timeout_s=settings.connect_timeout_s,
     )
     limits = LagLimits(settings.lag_age_max_s, settings.lag_messages_max)
     try:
         async with connect(where) as bus:
             return await check(Ground(bus, topology, limits, settings.full_share_max))
     except BusError as error:
-        return [fault("bus", str(error), "nothing else can be looked at before that")]
+        return [Finding("bus", "fault", str(error))]
 
 
 def _served_here(variables: Mapping[str, str]) -> str:

@@ -89,7 +89,7 @@ def _status(options: Options) -> int:
 
 
 def _doctor(options: Options) -> int:
-    configure_logging("doctor")
+    configure_logging("doctor", level="error")
     return doctor.run(environment(options, os.environ), as_json=options.json)
 
 
