@@ -96,23 +96,19 @@ async def test_a_holder_whose_request_is_in_the_queue_keeps_its_session(runs: Ru
 
 
 async def test_a_sweep_looks_at_so_many_and_the_next_goes_on_from_there(runs: Runs) -> None:
-    sweeper = await janitor(runs, janitor_looks_max=2, orphan_after_s=0.0)
-    for number in range(5):
-        await claimed(runs, sweeper, f"s-{number}", claim(f"r-{number}", 999))
-        await ended(runs, f"r-{number}")
-
-    async def held() -> int:
-        return sum([not await runs.is_free(f"s-{number}") for number in range(5)])
-
-    for expected in (3, 1):
+    sweeper = await janitor(runs, janitor_looks_max=2, orphan_after_s=0.0, unserved_s=600.0)
+    for number in range(4):
+        seq = await runs.submit(f"r-{number}")
+        await claimed(runs, sweeper, f"s-{number}", claim(f"r-{number}", seq))
+    await claimed(runs, sweeper, "s-late", claim("over", 999))
+    await ended(runs, "over")
+    for _ in range(2):
         await sweeper.sweep()
-        assert await held() == expected
-
-    async def free() -> bool:
-        await sweeper.sweep()
-        return await held() == 0
-
-    await until(free, 20, "some are held")
+        assert not await runs.is_free("s-late")
+    await sweeper.sweep()
+    assert await runs.is_free("s-late")
+    for number in range(4):
+        assert not await runs.is_free(f"s-{number}")
 
 
 async def test_a_session_record_that_cannot_be_read_stops_no_sweep(runs: Runs) -> None:
