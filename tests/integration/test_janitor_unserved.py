@@ -159,6 +159,15 @@ async def test_a_runner_that_came_back_in_time_saves_its_queue(runs: Runs) -> No
         assert (await runs.end("r-1")).output.status == "COMPLETED"
 
 
+async def test_an_old_request_is_safe_when_its_runners_are_missed_for_the_first_time(
+    runs: Runs,
+) -> None:
+    await runs.submit("r-1")
+    await asyncio.sleep(UNSERVED_S + 0.1)
+    await (await janitor(runs)).sweep()
+    assert await queued(runs) == 1
+
+
 async def test_a_run_somebody_worked_on_lately_is_left_alone(runs: Runs) -> None:
     seq = await runs.submit("r-1")
     await begun(runs, "r-1", seq)
