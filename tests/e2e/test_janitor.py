@@ -147,6 +147,10 @@ async def test_the_doctor_says_what_nobody_serves_and_what_became_of_it(system: 
         return "teambus_unserved_requests 1.0" in await figures(system.runner)
 
     await until(is_counted, WAIT_S, system.runner.tail)
+    said = await figures(system.runner)
+    assert "teambus_janitor 1.0" in said
+    assert 'teambus_waiting{consumer="pool_story"} 0.0' in said
+    assert 'teambus_waiting{consumer="note-run"} 0.0' in said
     assert "nobody serves these requests" in system.runner.tail(200)
     code, said = await doctor(system)
     assert code == 1

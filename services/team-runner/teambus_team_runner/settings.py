@@ -64,7 +64,7 @@ class Settings:
     unserved_s: float = 3600
     janitor_lease_s: float = 30
     janitor_sweep_s: float = 30
-    janitor_acts_max: int = 100
+    janitor_acts_max: int = 1000
     janitor_looks_max: int = 10_000
     lag_age_max_s: float = 60
     lag_messages_max: int = 1000

@@ -5,7 +5,7 @@ those about one run.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from teambus.contracts.pool_api import RunnerFound
 T = TypeVar("T")
 
 POOL = topology.pool_name("")
+REQUEST_TOKENS, TENANT_AT = 6, 3
 PRESENCE_S = 2.0
 """How long a runner may take to say that it is there; one that is connected but slow counts."""
 
@@ -192,15 +193,54 @@ def unserved(
     waiting: Mapping[str, int], consumers_seen: list[ConsumerState], idle: Collection[str]
 ) -> list[Unserved]:
     """What of the requests that wait nobody serves, when the consumers `idle` have no runner."""
+    wanted = _Wanted(consumers_seen)
     found = []
     for subject, count in sorted(waiting.items()):
-        consumer = matching(subject, consumers_seen)
+        consumer = wanted.by(subject)
         if consumer is None:
             asked = subjects.RequestSubject.parse(subject)
             found.append(Unserved(subject, count, f"{asked.team_id}.{asked.lane}"))
-        elif consumer.name in idle:
-            found.append(Unserved(subject, count, consumer.name))
+        elif consumer in idle:
+            found.append(Unserved(subject, count, consumer))
     return found
+
+
+class _Wanted:
+    """Which consumer of requests gets a subject; in a work queue that is one at most.
+
+    There may be as many subjects as tenants and teams, so the filters that provision makes are
+    looked up instead of tried.
+    """
+
+    def __init__(self, consumers_seen: list[ConsumerState]) -> None:
+        self._plain: dict[str, str] = {}
+        self._others: list[tuple[str, str]] = []
+        for consumer in consumers_seen:
+            for pattern in consumer.filters or [">"]:
+                self._add(pattern, consumer.name)
+
+    def by(self, subject: str) -> str | None:
+        """The name of the consumer."""
+        known = self._plain.get(_of_all_tenants(subject))
+        if known is not None:
+            return known
+        return next((name for it, name in self._others if subjects.fits(subject, it)), None)
+
+    def _add(self, pattern: str, name: str) -> None:
+        is_plain = pattern.count("*") == 1 and pattern == _of_all_tenants(pattern)
+        if is_plain and ">" not in pattern:
+            self._plain[pattern] = name
+        else:
+            self._others.append((pattern, name))
+
+
+def _of_all_tenants(subject: str) -> str:
+    """The filter with which a pool hears this subject and those of all other tenants."""
+    tokens = subject.split(".")
+    if len(tokens) != REQUEST_TOKENS:
+        return ""
+    tokens[TENANT_AT] = "*"
+    return ".".join(tokens)
 
 
 def server(bus: Bus) -> str:
@@ -208,16 +248,6 @@ def server(bus: Bus) -> str:
     version, url = bus.client.connected_server_version, bus.client.connected_url
     where = "" if url is None else f" at {url.hostname}:{url.port}"
     return f"nats-server {version.major}.{version.minor}.{version.patch}{where}"
-
-
-def matching(subject: str, consumers_seen: Iterable[ConsumerState]) -> ConsumerState | None:
-    """The consumer that gets what is said on a subject; in a work queue there is one at most."""
-    for consumer in consumers_seen:
-        if not consumer.filters or any(
-            subjects.fits(subject, pattern) for pattern in consumer.filters
-        ):
-            return consumer
-    return None
 
 
 async def _stream(bus: Bus, name: str, query: dict[str, Any]) -> StreamSeen:
