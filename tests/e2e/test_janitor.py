@@ -7,6 +7,7 @@ import signal
 import sys
 import urllib.request
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ WAIT_S = 40
 QUICK = {
     "TEAM_RUNNER_JANITOR_LEASE_S": "2",
     "TEAM_RUNNER_JANITOR_SWEEP_S": "0.3",
+    "TEAM_RUNNER_JANITOR_ACTS_MAX": "5",
     "TEAM_RUNNER_UNSERVED_S": "3",
     "TEAM_RUNNER_LAG_AGE_MAX_S": "1",
 }
@@ -47,12 +49,7 @@ async def ask_nobody(system: System, run_id: str) -> None:
 
 async def janitor_is(system: System, process: Process) -> None:
     """Return once this process is the janitor."""
-
-    async def is_so() -> bool:
-        holder = (await read_lease(system.bus, JANITOR)).record.holder or ""
-        return f"-{process.pid}-" in holder
-
-    await until(is_so, WAIT_S, process.tail)
+    await until(lambda: _is_janitor(system, process), WAIT_S, process.tail)
 
 
 async def ended(system: System, run_id: str) -> None:
@@ -102,6 +99,33 @@ async def test_a_killed_janitor_is_followed_by_another_who_goes_on(system: Syste
     await ended(system, "r-1")
 
 
+@pytest.mark.timeout(180)
+async def test_janitors_killed_again_and_again_end_each_run_once(system: System) -> None:
+    pair = [system.runner, system.second_runner]
+    await asyncio.gather(*(each.start() for each in pair))
+    runs = [f"r-{number}" for number in range(40)]
+    for run_id in runs:
+        await ask_nobody(system, run_id)
+    for count in (1, 20):
+        await until(partial(_are_ended, system, count), WAIT_S, "too few ended")
+        janitor = pair[0] if await _is_janitor(system, pair[0]) else pair[1]
+        await janitor.kill()
+        await janitor.start()
+    await ended(system, runs[-1])
+    assert sorted(each.run_id for each in await system.every_completed()) == sorted(runs)
+    assert len(await system.stored(topology.DEAD, ">")) == len(runs)
+
+
+async def _are_ended(system: System, count: int) -> bool:
+    return len(await system.stored(topology.EVENTS, ">")) >= count
+
+
+async def _is_janitor(system: System, process: Process) -> bool:
+    holder = (await read_lease(system.bus, JANITOR)).record.holder or ""
+    return f"-{process.pid}-" in holder
+
+
+@pytest.mark.timeout(180)
 async def test_a_stopped_janitor_that_wakes_does_no_harm(system: System) -> None:
     await system.runner.start()
     await janitor_is(system, system.runner)
@@ -131,6 +155,7 @@ async def test_a_janitor_that_is_told_to_stop_leaves_the_lease_at_once(system: S
     await janitor_is(system, system.second_runner)
 
 
+@pytest.mark.timeout(180)
 async def test_the_doctor_says_what_nobody_serves_and_what_became_of_it(system: System) -> None:
     patient = {"TEAM_RUNNER_UNSERVED_S": "600"}
     await system.runner.start(**patient)

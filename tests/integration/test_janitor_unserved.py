@@ -325,6 +325,17 @@ async def test_a_run_that_was_begun_and_left_ends_once_for_all_its_requests(runs
     assert len(await runs.letters(DESK)) == 1
 
 
+async def test_a_cancelled_run_that_nobody_serves_ends_as_cancelled(runs: Runs) -> None:
+    await runs.submit("r-1", team=NOBODY)
+    await runs.cancel("r-1", team=NOBODY, reason="not wanted")
+    end = await given_up(runs, await janitor(runs), "r-1", team=NOBODY)
+    output = end.output
+    assert (output.status, output.content, end.code) == ("CANCELLED", "not wanted", None)
+    assert output.cancellation_stage == "PENDING"
+    await runs.drained()
+    assert await runs.letters(NOBODY) == []
+
+
 async def test_what_cannot_be_read_becomes_a_dead_letter_too(runs: Runs) -> None:
     await runs.put(b"{", team=NOBODY)
     await runs.put(b"{", team=NOBODY, **{"Teambus-Run-Id": "r-named"})

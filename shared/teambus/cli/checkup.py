@@ -192,7 +192,7 @@ async def _janitor(bus: Bus) -> Finding:
     record = (await read_lease(bus, JANITOR)).record
     if record.holder is None or time.time() - record.renewed_at > 2 * record.lease_s:
         return fault("janitor", "there is none", "start a team-runner; each stands for it")
-    return ok("janitor", f"{record.holder}, for the {record.term}. term")
+    return ok("janitor", f"{record.holder}, term {record.term}")
 
 
 async def _buried(bus: Bus) -> list[Finding]:

@@ -14,6 +14,7 @@ import structlog
 
 from teambus.bus import reads
 from teambus.bus.bodies import Bodies
+from teambus.bus.cancels import order_for
 from teambus.bus.connection import Bus
 from teambus.bus.errors import BusUnavailable
 from teambus.bus.events import Events
@@ -26,11 +27,13 @@ from teambus.contracts import subjects
 from teambus.contracts.ids import TeamId
 from teambus.contracts.journal import AttemptStarted, RunEnded
 from teambus.contracts.message import MalformedMessage
+from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunCompleted
 from teambus.domain.media import run_input
 from teambus.domain.replay import Past, read_past
 from teambus_team_runner.asked import Asked, body_kept, end_malformed, ended_early, read_stored
 from teambus_team_runner.ending import GIVEN_UP, UNSERVED, letter, not_stored
+from teambus_team_runner.engine.cancellation import PENDING, Cancellation
 from teambus_team_runner.line import Line
 from teambus_team_runner.refusal import refuse_id_in_use
 
@@ -135,7 +138,8 @@ class GivingUp:
             tail=_tail(stored),
             patience_s=self.limits.patience_s,
         )
-        ended = RunEnded(completed=self._end(asked), fence=seen.record.fence, opened=False)
+        completed = await self._end(asked)
+        ended = RunEnded(completed=completed, fence=seen.record.fence, opened=False)
         try:
             journal.add(
                 AttemptStarted(
@@ -173,7 +177,18 @@ class GivingUp:
         await self.line.close(asked)
         await self.requests.remove(asked.request_seq)
 
-    def _end(self, asked: Asked) -> RunCompleted:
+    async def _end(self, asked: Asked) -> RunCompleted:
+        """ERROR, or CANCELLED for a run that was not wanted any more before."""
+        early = self._unserved(asked)
+        order = await order_for(self.bus, *asked.run)
+        if order is None:
+            return early
+        early.output.status = RunStatus.CANCELLED
+        early.output.cancellation_stage = PENDING
+        early.output.content = order.reason or Cancellation(asked.run_id).reason
+        return msgspec.structs.replace(early, code=None)
+
+    def _unserved(self, asked: Asked) -> RunCompleted:
         tenant, team_id, run_id = asked.run
         detail = (
             f"nobody has served {team_id!r} for {self.limits.unserved_s:g} s;"
