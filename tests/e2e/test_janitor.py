@@ -23,6 +23,8 @@ from teambus.contracts.run import RunRequest
 from tests.support.processes import Process
 from tests.support.system import System, system_of, until
 
+pytestmark = pytest.mark.timeout(180)
+
 APP = Path(__file__).parent / "apps" / "story.py"
 NOBODY = "nobody"
 WAIT_S = 40
@@ -99,7 +101,6 @@ async def test_a_killed_janitor_is_followed_by_another_who_goes_on(system: Syste
     await ended(system, "r-1")
 
 
-@pytest.mark.timeout(180)
 async def test_janitors_killed_again_and_again_end_each_run_once(system: System) -> None:
     pair = [system.runner, system.second_runner]
     await asyncio.gather(*(each.start() for each in pair))
@@ -125,7 +126,6 @@ async def _is_janitor(system: System, process: Process) -> bool:
     return f"-{process.pid}-" in holder
 
 
-@pytest.mark.timeout(180)
 async def test_a_stopped_janitor_that_wakes_does_no_harm(system: System) -> None:
     await system.runner.start()
     await janitor_is(system, system.runner)
@@ -155,7 +155,6 @@ async def test_a_janitor_that_is_told_to_stop_leaves_the_lease_at_once(system: S
     await janitor_is(system, system.second_runner)
 
 
-@pytest.mark.timeout(180)
 async def test_the_doctor_says_what_nobody_serves_and_what_became_of_it(system: System) -> None:
     patient = {"TEAM_RUNNER_UNSERVED_S": "600"}
     await system.runner.start(**patient)
