@@ -56,7 +56,11 @@ async def test_it_goes_on_after_the_bus_was_away(runs: Runs) -> None:
     async with on_duty(runs) as (janitor, _):
         await taken(janitor)
         await runs.nats.kill()
-        await asyncio.sleep(2 * BRISK["janitor_lease_s"])
+
+        async def is_lost() -> bool:
+            return not janitor.candidacy.taken.is_set()
+
+        await until(is_lost, WAIT_S, "it thinks it has the lease")
         assert not janitor.candidacy.held
         await runs.nats.start()
         await taken(janitor)
@@ -91,6 +95,15 @@ async def test_told_to_stop_it_leaves_the_lease_before_its_runner_has_drained(ru
         await until(is_free, WAIT_S, "it kept the lease")
         async with on_duty(runs) as (second, _):
             await taken(second)
+
+
+async def test_a_runner_that_ends_right_after_it_is_told_to_leaves_the_lease(runs: Runs) -> None:
+    async with on_duty(runs, janitor_lease_s=600.0) as (first, stop):
+        await taken(first)
+        stop.set()
+        for _ in range(2):
+            await asyncio.sleep(0)
+    assert await holder(runs) is None
 
 
 async def test_a_runner_that_fails_leaves_the_lease_too(runs: Runs) -> None:
