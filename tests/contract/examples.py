@@ -27,6 +27,7 @@ from teambus.contracts.journal import (
     ToolResult,
     ToolReturned,
 )
+from teambus.contracts.lease import LeaseRecord
 from teambus.contracts.media import Media, MediaOutput, MediaReference
 from teambus.contracts.message import Message
 from teambus.contracts.output import (
@@ -375,5 +376,13 @@ EXAMPLES: list[Message] = [
                 metadata={"m": "x"},
             )
         ],
+    ),
+    LeaseRecord(
+        name="janitor",
+        term=3,
+        holder="team-runner-host-1",
+        lease_s=30.0,
+        renewed_at=1700000000.5,
+        notes={"n": 1},
     ),
 ]

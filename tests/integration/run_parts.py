@@ -38,6 +38,7 @@ from teambus.testing.model import ModelServer
 from teambus_team_runner import main as composition
 from teambus_team_runner.databases import Databases
 from teambus_team_runner.line import Line
+from teambus_team_runner.presence import present
 from teambus_team_runner.sessions import (
     LoadedSession,
     RunWrite,
@@ -155,6 +156,7 @@ class Runs:
                 composition.Ground(settings, self.app, bus, pool, databases, models, cancels)
             )
             _arm(runner, faults)
+            await stack.enter_async_context(present(bus, self.app.id, runner.hands))
             working = asyncio.create_task(runner.run(stop))
             try:
                 yield runner

@@ -47,6 +47,10 @@ class Runner:
         self._stop = asyncio.Event()
         self.parking: Parking | None = None
 
+    @property
+    def hands(self) -> Hands:
+        return self._hands
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`, then finish what is in hand within the hands' patience, and give
         the rest back.

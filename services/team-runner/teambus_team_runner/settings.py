@@ -63,3 +63,10 @@ class Settings:
     frames_patience_s: float = 15
     frames_buffer_bytes_max: int = 8 * 1024 * 1024
     provision_wait_s: float = 60
+    unserved_s: float = 3600
+    janitor_lease_s: float = 30
+    janitor_sweep_s: float = 30
+    janitor_acts_max: int = 1000
+    janitor_looks_max: int = 10_000
+    lag_age_max_s: float = 60
+    lag_messages_max: int = 1000

@@ -5,6 +5,7 @@ import base64
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -28,6 +29,12 @@ class Stored:
     seq: int
     data: bytes
     headers: dict[str, str]
+    time: str = ""
+
+    @property
+    def stored_at(self) -> float:
+        """When the server took it, in seconds since 1970, by the server's clock."""
+        return datetime.fromisoformat(self.time).timestamp()
 
 
 class _Message(msgspec.Struct, frozen=True):
@@ -35,6 +42,7 @@ class _Message(msgspec.Struct, frozen=True):
     seq: int
     data: str = ""
     hdrs: str = ""
+    time: str = ""
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -173,12 +181,19 @@ async def _leader_read(
         found.seq,
         base64.b64decode(found.data),
         _headers(base64.b64decode(found.hdrs)),
+        found.time,
     )
 
 
 def _direct(message: Msg) -> Stored:
     headers = dict(message.headers or {})
-    return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), message.data, headers)
+    return Stored(
+        headers["Nats-Subject"],
+        int(headers["Nats-Sequence"]),
+        message.data,
+        headers,
+        headers.get("Nats-Time-Stamp", ""),
+    )
 
 
 def _is_status(message: Msg) -> bool:

@@ -19,6 +19,7 @@ CONTROL = "TEAMBUS_CONTROL"
 SESSIONS = "TEAMBUS_SESSIONS"
 HOOKS = "TEAMBUS_HOOKS"
 DEAD = "TEAMBUS_DEAD"
+LEASES = "TEAMBUS_LEASES"
 CATALOGUE_BUCKET = "teambus_catalogue"
 CATALOGUE = f"KV_{CATALOGUE_BUCKET}"
 BODIES = f"OBJ_{BODIES_BUCKET}"
@@ -132,6 +133,7 @@ def _record_streams(settings: TopologySettings) -> list[dict[str, Any]]:
         _stream(
             settings, DEAD, f"{ROOT}.dead.*.*.*.*", max_age=_ns(settings.dead_retention_s), **small
         ),
+        _stream(settings, LEASES, f"{ROOT}.lease.*", max_msgs_per_subject=1, **small),
     ]
 
 

@@ -106,6 +106,11 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="say it to a program")
+    _add_data_dir(parser)
+
+
 def _add_contracts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, help="the folder to write them to")
 
@@ -122,6 +127,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "describe": ("print what an app declares, as JSON", _add_app),
     "contracts": ("write what is said on the bus as JSON Schemas and AsyncAPI", _add_contracts),
     "status": ("show what is served with the data of this folder", _add_data_dir),
+    "doctor": ("look over NATS_URL: what is wrong there, and how to mend it", _add_doctor),
     "run": ("serve the sample app of a checkout until Ctrl-C", _add_run),
     "demo": ("run the sample app once, with a background hook, and clean up", _add_demo),
 }

@@ -11,6 +11,7 @@ from teambus.contracts.control import CancelRun
 from teambus.contracts.frames import FrameBatch
 from teambus.contracts.hook import DeadLetter, HookOutcome
 from teambus.contracts.journal import JournalEntry
+from teambus.contracts.lease import LeaseRecord
 from teambus.contracts.message import Message
 from teambus.contracts.run import RunAccepted, RunCompleted, RunRefused, RunRequest
 from teambus.contracts.session import SessionRecord
@@ -32,6 +33,7 @@ PARAMETERS = {
     "name": "The name of the hook, or the id of the team.",
     "letter": "The id of the letter, in the form of `run`.",
     "app": "The id of the app.",
+    "lease": "What only one may do: `janitor`.",
     "db": "The id of the database, in the form of `run`.",
     "runner": "The name of a team-runner in the journal, in the form of `run`.",
 }
@@ -93,5 +95,6 @@ CHANNELS = (
         "kept",
         "dead.letter.v1",
     ),
+    Channel(f"{ROOT}.lease.{{lease}}", LeaseRecord, "kept", None, False),
     Channel("$KV.teambus_catalogue.{app}", AppDescription, "kept", None, False),
 )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from teambus.contracts.output import TeamRunOutput
+from teambus.contracts.pool_api import FindRunner, RunnerFound
 from teambus.contracts.run import RunCompleted
 from teambus.contracts.runs_api import (
     CancelOrdered,
@@ -42,6 +43,7 @@ ENDPOINTS = (
     Endpoint("run.wait", WaitForRun, RunCompleted),
     Endpoint("run.cancel", CancelThisRun, CancelOrdered),
     Endpoint("runner.{runner}.holds", HoldsRun, RunHeld),
+    Endpoint("pool.{app}", FindRunner, RunnerFound),
     _stored("run", RunQuery, TeamRunOutput),
     _stored("session", SessionQuery, Session),
     *(_stored(verb.name, question, verb.answer) for question, verb in VERBS.items()),

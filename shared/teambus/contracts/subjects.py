@@ -68,9 +68,27 @@ def dead(tenant: Tenant, kind: Literal["run", "request", "hook"], name: str, id_
     return f"{ROOT}.dead.{tenant}.{kind}.{name}.{token(id_)}"
 
 
+def lease(name: str) -> str:
+    """Where it is written who does what only one may do."""
+    return f"{ROOT}.lease.{name}"
+
+
 def api(tenant: Tenant, verb: str) -> str:
     """A request-reply endpoint, such as `run.start`."""
     return f"{ROOT}.api.{tenant}.{verb}"
+
+
+def fits(address: str, pattern: str) -> bool:
+    """Whether all that is said at `address` matches a subject with wildcards."""
+    tokens, wanted = address.split("."), pattern.split(".")
+    if wanted[-1] == ">":
+        wanted.pop()
+        if len(tokens) <= len(wanted):
+            return False
+        tokens = tokens[: len(wanted)]
+    return len(tokens) == len(wanted) and all(
+        want in ("*", token) for token, want in zip(tokens, wanted, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)

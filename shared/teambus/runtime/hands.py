@@ -28,6 +28,10 @@ class Hands:
         self._waiting: set[asyncio.Future[None]] = set()
 
     @property
+    def count(self) -> int:
+        return self._count
+
+    @property
     def busy(self) -> int:
         return len(self._busy)
 
