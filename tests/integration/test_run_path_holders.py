@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import structlog
 from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
 
 from teambus.contracts import subjects
 from teambus_team_runner.holders import HolderLimits, Holders
@@ -45,6 +46,7 @@ async def test_a_run_is_left_to_its_holder_when_the_bus_was_away_for_longer_than
         await runs.submit("held", session_id="s")
         await runs.model.wait_for_calls(1, timeout_s=20)
         other = await stack.enter_async_context(runs.runner(holder_return_s=30.0))
+        await until(lambda: _answers(runs, other), 20, "not at work")
         link.refuse()
         await runs.nats.kill()
         await disconnected(runs.bus)
@@ -136,6 +138,15 @@ async def test_a_question_that_cannot_be_read_is_told_so(place: Here) -> None:
         subject = subjects.api("default", "runner.other.holds")
         reply = await place.bus.client.request(subject, msgspec.json.encode([]), timeout=20)
     assert (reply.headers or {})["Nats-Service-Error-Code"] == "400"
+
+
+async def _answers(runs: Runs, runner: Any) -> bool:
+    subject = subjects.api("default", f"runner.{runner._attempts.holders.runner}.holds")
+    try:
+        await runs.bus.client.request(subject, b'{"run_id": "none"}', timeout=20)
+    except NoRespondersError:
+        return False
+    return True
 
 
 async def _is_in_hand(runner: Any) -> bool:
