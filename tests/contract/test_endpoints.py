@@ -8,6 +8,7 @@ from teambus.bus.connection import Bus
 from teambus.contracts.endpoints import ENDPOINTS
 from teambus_gateway.parts import Parts
 from teambus_gateway.questions import answering_questions
+from teambus_hook_runner.calling import Calling, saying_what_is_called
 from teambus_team_runner.answers import Answers
 from teambus_team_runner.databases import Databases
 
@@ -29,12 +30,12 @@ class ListeningBus:
 
 @asynccontextmanager
 async def answering(bus: ListeningBus) -> Any:
-    """A gateway and a team-runner of one database answer."""
+    """A gateway, a hook-runner and a team-runner of one database answer."""
     real = cast("Bus", bus)
     nothing: Any = None
     answers = Answers(real, Bodies(real), cast("Databases", nothing), at_once_max=1)
     async with answering_questions(real, cast("Parts", nothing), at_once_max=1):
-        async with answers.given({"team-db": "desk"}):
+        async with answers.given({"team-db": "desk"}), saying_what_is_called(real, Calling()):
             yield
 
 

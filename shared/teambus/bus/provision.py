@@ -45,6 +45,7 @@ async def provision(
         await _apply_consumer(bus, topology.REQUESTS, topology.pool_consumer(app, settings))
     for hook in app.hooks:
         found += await _apply_hook(bus, topology.hook_consumer(hook, settings), prune=prune)
+        await _apply_consumer(bus, topology.REDRIVE, topology.redrive_consumer(hook, settings))
     found += await leftovers.former_hooks(bus, app, prune=prune)
     await catalogue.put(bus, app)
     return [*found, *await leftovers.unserved(bus, await catalogue.read(bus))]

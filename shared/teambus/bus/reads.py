@@ -5,6 +5,7 @@ import base64
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ NOT_FOUND = 404
 NOT_NOW = 503
 END_OF_PAGE = 204
 STREAM_MISSING = 10059
+SEQUENCE_GONE = 10043
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,24 @@ async def history(
         if found.seq == until:
             return
         seq = found.seq + 1
+
+
+async def first_since(bus: Bus, stream: str, subject: str, when: datetime) -> Stored | None:
+    """The first message of a subject that was stored then or later, from the leader."""
+    query = {"start_time": when.astimezone(UTC).isoformat(), "next_by_subj": subject}
+    return await _leader_read(bus, stream, query)
+
+
+async def remove(bus: Bus, stream: str, seq: int) -> bool:
+    """Take one message out of a stream; False when it was not there any more."""
+    body = msgspec.json.encode({"seq": seq, "no_erase": True})
+    reply = await call(bus, f"$JS.API.STREAM.MSG.DELETE.{stream}", body)
+    error = _answer.decode(reply.data).error
+    if error is None:
+        return True
+    if error.err_code == SEQUENCE_GONE:
+        return False
+    raise BusRefused(f"{stream}: {error.description}", error.err_code)
 
 
 async def bounds(bus: Bus, stream: str) -> Bounds:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from teambus.contracts.catalogue import AppDescription
 from teambus.contracts.control import CancelRun
 from teambus.contracts.frames import FrameBatch
-from teambus.contracts.hook import DeadLetter, HookOutcome
+from teambus.contracts.hook import DeadLetter, HookOutcome, RedriveDelivery
 from teambus.contracts.journal import JournalEntry
 from teambus.contracts.message import Message
 from teambus.contracts.run import RunAccepted, RunCompleted, RunRefused, RunRequest
@@ -86,6 +86,7 @@ CHANNELS = (
     Channel(f"{ROOT}.journal.{{tenant}}.{{run}}.{{leg}}", JournalEntry, "kept"),
     Channel(f"{ROOT}.session.{{tenant}}.{{session}}", SessionRecord, "kept", None, False),
     Channel(f"{ROOT}.hook.{{tenant}}.{{run}}.{{hook}}", HookOutcome, "kept", "hook.outcome.v1"),
+    Channel(f"{ROOT}.redrive.{{tenant}}.{{hook}}", RedriveDelivery, "kept", "hook.redrive.v1"),
     Channel(
         f"{ROOT}.dead.{{tenant}}.{{about}}.{{name}}.{{letter}}",
         DeadLetter,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from teambus.contracts.hooks_api import CallsOfRun, RunCalls
 from teambus.contracts.output import TeamRunOutput
 from teambus.contracts.run import RunCompleted
 from teambus.contracts.runs_api import (
@@ -39,6 +40,7 @@ ENDPOINTS = (
     Endpoint("run.start", StartRun, RunStarted),
     Endpoint("run.wait", WaitForRun, RunCompleted),
     Endpoint("run.cancel", CancelThisRun, CancelOrdered),
+    Endpoint("hook.calls", CallsOfRun, RunCalls),
     _stored("run", RunQuery, TeamRunOutput),
     _stored("session", SessionQuery, Session),
     *(_stored(verb.name, question, verb.answer) for question, verb in VERBS.items()),
