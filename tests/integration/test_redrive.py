@@ -193,6 +193,18 @@ async def test_streams_of_the_version_before_are_brought_up_to_date(on: Ground) 
     assert await redrives(on).one(TENANT, "default:first:r1")
 
 
+async def test_a_letter_that_somebody_else_has_removed_is_gone(on: Ground) -> None:
+    """As its hook-runner does when it has delivered before the redriver came to it."""
+    letters = redrives(on).letters
+    for id_ in ("first", "second", "last"):
+        await on.events.bury(buried(id_, event=completed("r1", content="{}")))
+    for id_ in ("last", "first", "second"):
+        stored = await letters.find(TENANT, id_)
+        assert stored is not None
+        assert await letters.remove(stored.seq)
+        assert not await letters.remove(stored.seq)
+
+
 async def test_what_cannot_be_redriven_says_why_and_stays(on: Ground) -> None:
     event = completed("r1", content="{}")
     why = {

@@ -19,7 +19,6 @@ NOT_FOUND = 404
 NOT_NOW = 503
 END_OF_PAGE = 204
 STREAM_MISSING = 10059
-SEQUENCE_GONE = 10043
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,8 @@ async def remove(bus: Bus, stream: str, seq: int) -> bool:
     error = _answer.decode(reply.data).error
     if error is None:
         return True
-    if error.err_code == SEQUENCE_GONE:
+    # What is not there is refused in as many ways as it can be gone; so ask whether it is.
+    if await at(bus, stream, seq) is None:
         return False
     raise BusRefused(f"{stream}: {error.description}", error.err_code)
 
