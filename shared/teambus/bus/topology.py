@@ -136,7 +136,7 @@ def _record_streams(settings: TopologySettings) -> list[dict[str, Any]]:
 
 
 def _letter_streams(settings: TopologySettings) -> list[dict[str, Any]]:
-    """Work that was given up, and deliveries asked for again: those have no age to be lost by."""
+    """Work that was given up, and what is to be delivered again, however long that takes."""
     return [
         _stream(
             settings,
