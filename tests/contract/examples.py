@@ -13,7 +13,7 @@ from teambus.contracts.catalogue import (
 )
 from teambus.contracts.control import CancelRun
 from teambus.contracts.frames import Frame, FrameBatch
-from teambus.contracts.hook import DeadLetter, HookFailure, HookOutcome
+from teambus.contracts.hook import DeadLetter, HookFailure, HookOutcome, RedriveDelivery
 from teambus.contracts.journal import (
     AttemptReleased,
     AttemptStarted,
@@ -286,6 +286,8 @@ EXAMPLES: list[Message] = [
         failures=[FAILURE],
         retry_at=3.5,
         at=2.5,
+        generation=1,
+        replay="p-1",
     ),
     DeadLetter(
         id="default:note:r-1",
@@ -302,6 +304,17 @@ EXAMPLES: list[Message] = [
         failures=[FAILURE],
         traceback="Traceback",
         body="{",
+        generation=1,
+    ),
+    RedriveDelivery(
+        delivery_id="default:note:r-1",
+        tenant="default",
+        hook="note",
+        event=COMPLETED,
+        generation=2,
+        asked_at=10.5,
+        suspect=True,
+        replay="p-1",
     ),
     AppDescription(
         id="news",

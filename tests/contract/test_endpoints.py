@@ -9,6 +9,7 @@ from teambus.contracts.endpoints import ENDPOINTS
 from teambus.runtime.hands import Hands
 from teambus_gateway.parts import Parts
 from teambus_gateway.questions import answering_questions
+from teambus_hook_runner.calling import Calling, saying_what_is_called
 from teambus_team_runner.answers import Answers
 from teambus_team_runner.databases import Databases
 from teambus_team_runner.holders import HolderLimits, Holders
@@ -32,7 +33,7 @@ class ListeningBus:
 
 @asynccontextmanager
 async def answering(bus: ListeningBus) -> Any:
-    """A gateway and a team-runner of one database answer."""
+    """A gateway, a hook-runner and a team-runner of one database answer."""
     real = cast("Bus", bus)
     nothing: Any = None
     answers = Answers(real, Bodies(real), cast("Databases", nothing), at_once_max=1)
@@ -42,6 +43,7 @@ async def answering(bus: ListeningBus) -> Any:
             answers.given({"team-db": "desk"}),
             holders.answering(lambda *_: False),
             present(real, "news", Hands(1, patience_s=1)),
+            saying_what_is_called(real, Calling()),
         ):
             yield
 

@@ -97,6 +97,19 @@ class System:
         said, _ = await process.communicate()
         assert process.returncode == 0, said.decode()
 
+    async def teambus(self, *words: str) -> tuple[int, str]:
+        """The exit status of a command, and what it printed."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "teambus", *words),
+            env={**os.environ, **self.environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert b"Traceback" not in err, err.decode()
+        assert process.returncode is not None
+        return process.returncode, out.decode()
+
     async def start(self) -> None:
         await self.provision()
         await asyncio.gather(self.gateway.start(), self.runner.start(), self.hook_runner.start())

@@ -35,13 +35,13 @@ class Questions:
         self._bodies = Bodies(bus)
         self._parts = parts
 
-    async def start(self, question: Question) -> Reply:
+    async def start(self, question: Question) -> Reply | None:
         return await _problems_told(self._start, question)
 
-    async def wait(self, question: Question) -> Reply:
+    async def wait(self, question: Question) -> Reply | None:
         return await _problems_told(self._wait, question)
 
-    async def cancel(self, question: Question) -> Reply:
+    async def cancel(self, question: Question) -> Reply | None:
         return await _problems_told(self._cancel, question)
 
     async def _start(self, question: Question) -> Reply:
@@ -99,7 +99,7 @@ async def answering_questions(bus: Bus, parts: Parts, *, at_once_max: int) -> As
         yield
 
 
-async def _problems_told(answer: Answer, question: Question) -> Reply:
+async def _problems_told(answer: Answer, question: Question) -> Reply | None:
     try:
         return await answer(question)
     except Problem as problem:

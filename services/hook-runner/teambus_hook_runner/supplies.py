@@ -15,7 +15,7 @@ from teambus.contracts.message import decode
 from teambus.contracts.output import RunOutput, TeamRunInput, TeamRunOutput
 from teambus.contracts.run import RunCompleted
 from teambus.domain.agent_runs import read_form
-from teambus_hook_runner.members import member_runs
+from teambus.domain.hearing import member_runs
 from teambus_hook_runner.wire import Call
 
 _sessions = msgspec.json.Decoder(Session)
