@@ -1,0 +1,31 @@
+"""The one connection to the bus while the bus is slow to answer."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from teambus.bus.errors import BusUnavailable
+from tests.integration.bus_parts import here, until
+
+
+async def test_a_connection_hears_on_when_an_echo_comes_after_it_was_given_up(
+    tmp_path: Path,
+) -> None:
+    async with here(tmp_path) as place, place.another(request_timeout_s=0.2) as bus:
+        os.kill(place.nats.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(BusUnavailable, match="no answer to a ping"):
+                await bus.barrier()
+        finally:
+            os.kill(place.nats.pid, signal.SIGCONT)
+        await until(lambda: bus.request("$JS.API.INFO", b""), otherwise="it is deaf")
+        assert bus.connected
+
+
+async def test_a_barrier_on_a_closed_connection_says_so(tmp_path: Path) -> None:
+    async with here(tmp_path) as place, place.another() as bus:
+        await bus.client.close()
+        with pytest.raises(BusUnavailable):
+            await bus.barrier()
