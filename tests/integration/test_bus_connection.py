@@ -5,7 +5,9 @@ import signal
 from pathlib import Path
 
 import pytest
+import uvloop
 
+from teambus.bus.connection import Bus
 from teambus.bus.errors import BusUnavailable
 from tests.integration.bus_parts import here, until
 
@@ -29,3 +31,20 @@ async def test_a_barrier_on_a_closed_connection_says_so(tmp_path: Path) -> None:
         await bus.client.close()
         with pytest.raises(BusUnavailable):
             await bus.barrier()
+
+
+def test_a_barrier_on_a_connection_that_was_just_lost_says_so(tmp_path: Path) -> None:
+    """As services run, on uvloop: its closed connections raise what asyncio's do not."""
+
+    async def lose(bus: Bus) -> None:
+        assert bus.client._transport is not None
+        bus.client._transport.close()
+        with pytest.raises(BusUnavailable, match="no answer to a ping"):
+            await bus.barrier()
+
+    async def story() -> None:
+        async with here(tmp_path) as place, place.linked() as (_, bus):
+            await lose(bus)
+            await until(lambda: bus.request("$JS.API.INFO", b""), otherwise="it stayed lost")
+
+    uvloop.run(story())

@@ -105,7 +105,8 @@ class Bus:
         try:
             async with asyncio.timeout(self.settings.request_timeout_s):
                 await self._pong()
-        except (TimeoutError, nats.errors.Error) as error:
+        except (TimeoutError, RuntimeError, nats.errors.Error) as error:
+            # uvloop raises a RuntimeError when a connection is used that was just lost.
             raise BusUnavailable(f"no answer to a ping: {error!r}") from error
 
     async def _pong(self) -> None:
