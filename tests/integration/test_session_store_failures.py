@@ -12,12 +12,9 @@ import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from teambus.app.databases import AsyncSqliteDb
 from teambus.contracts.output import TeamRunOutput
@@ -34,6 +31,7 @@ from tests.integration.session_runs import (
     change,
     connections_end,
     db_in,
+    each_connection_told,
     held,
     load,
     message,
@@ -63,18 +61,6 @@ async def store(db: AsyncSqliteDb) -> AsyncIterator[SessionStore]:
     opened = await open_store(db, QUICK)
     yield opened
     await opened.close()
-
-
-@contextmanager
-def each_connection_told(pragma: str) -> Iterator[None]:
-    def tell(connection: Any, _: object) -> None:
-        connection.cursor().execute(pragma)
-
-    event.listen(Engine, "connect", tell)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "connect", tell)
 
 
 @contextmanager
