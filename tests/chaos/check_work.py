@@ -1,25 +1,32 @@
 """Paid work and hooks: what was done twice, what was not done, and why."""
 
+import hashlib
 import itertools
 from collections import defaultdict
 
 from teambus.contracts.journal import AttemptStarted, ModelAnswered, ToolReturned
 from teambus.contracts.run import RunCompleted
 from teambus.testing.model.calls import ScriptedCall
-from tests.chaos.house import MODEL_TIMEOUT_S
+from tests.chaos.faults import Fault
+from tests.chaos.house import ACK_WAIT_S, MODEL_TIMEOUT_S, key_of
 from tests.chaos.outside import Outside, run_named_in
 from tests.chaos.report import Row
 
 WANTED = {"desk": ("quick", "flaky", "doomed", "slow"), "clerk": ("quick", "slow")}
-CLOCK_S = 0.05
+FRESH_S = ACK_WAIT_S / 2
+"""How old a runner's proof of holding the run may be when it calls: a takeover may be as much
+earlier than the call that it did not stop.
+"""
 
 
-def check_work(found: Outside) -> list[Row]:
-    return [_paid_twice(found), _journaled_twice(found), *_hooks(found)]
+def check_work(found: Outside, faults: list[Fault]) -> list[Row]:
+    return [_paid_twice(found, faults), _journaled_twice(found), *_hooks(found)]
 
 
-def _paid_twice(found: Outside) -> Row:
-    """A call may be made again after a takeover that found it in flight; no other reason counts."""
+def _paid_twice(found: Outside, faults: list[Fault]) -> Row:
+    """A call may be made again when it was in flight at a takeover, or in a runner that was frozen
+    until it held the call for late; no other reason counts.
+    """
     by_digest: dict[str, list[ScriptedCall]] = defaultdict(list)
     for call in found.calls:
         by_digest[call.digest].append(call)
@@ -30,9 +37,9 @@ def _paid_twice(found: Outside) -> Row:
             if _is_retry(first):
                 continue
             told = f"{_named(first)}: call {first.n} ({first.outcome}) again as {again.n}"
-            explained = _taken_between(found, first, again)
+            explained = _taken_between(found, first, again) or _frozen_between(faults, first, again)
             (in_flight if explained else unexplained).append(told)
-    count = f"{len(found.calls)} calls, {len(in_flight)} again after a takeover"
+    count = f"{len(found.calls)} calls, {len(in_flight)} were in flight at a death"
     return Row("model calls made twice", count, unexplained, in_flight)
 
 
@@ -50,10 +57,25 @@ def _named(call: ScriptedCall) -> str:
 def _taken_between(found: Outside, first: ScriptedCall, again: ScriptedCall) -> bool:
     run = run_named_in(first.last_content)
     return run is None or any(
-        first.at - CLOCK_S <= each.record.at <= again.at + CLOCK_S
+        first.at - FRESH_S <= each.record.at <= again.at
         for each in found.journals.get(_id_of(found, run), [])
         if isinstance(each.record, AttemptStarted)
     )
+
+
+def _frozen_between(faults: list[Fault], first: ScriptedCall, again: ScriptedCall) -> bool:
+    """The model's log tells the runners by their keys."""
+    return any(
+        fault.at < again.at
+        and first.at < fault.until
+        and key_seen(fault.whom) == first.authorization
+        for fault in faults
+        if fault.what == "freeze"
+    )
+
+
+def key_seen(name: str) -> str:
+    return hashlib.sha256(f"Bearer {key_of(name)}".encode()).hexdigest()[:12]
 
 
 def _id_of(found: Outside, named: str) -> str:

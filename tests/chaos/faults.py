@@ -58,6 +58,7 @@ class Faults:
     happened: list[Fault] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
     surprises: list[str] = field(default_factory=list)
+    unclean: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._busy: set[str] = set()
@@ -214,12 +215,14 @@ class Faults:
             for service in self.house.services:
                 if service.gone and self._is_free(service):
                     async with self._harm("find dead", service.name):
-                        self._judge_end(service, await service.ended())
+                        code = await service.ended()
+                        self.surprises.append(f"{service.name} ended by itself with {code}")
                         await self._revive(service)
 
     def _judge_end(self, service: Service, code: int) -> None:
+        """Cut off from the bus it may not end as it should, and says so."""
         if code != 0:
-            self.surprises.append(f"{service.name} ended with {code} at {time.time():.3f}")
+            self.unclean.append(f"{service.name} ended with {code} at {time.time():.3f}")
 
     def _service(self, among: list[Service] | None = None) -> Service | None:
         """Somebody whom nobody else harms: nobody else may from now on, until it is mended."""

@@ -149,12 +149,17 @@ async def _furnish(
             made.links[name] = links
             own = {
                 "NATS_URL": ",".join(link.url for link in links),
-                "OPENAI_API_KEY": f"key-of-{name}",
+                "OPENAI_API_KEY": key_of(name),
             }
             if row is made.gateways:
                 own["GATEWAY_PORT"] = str(port := free_port())
                 made.clients.append(await stack.enter_async_context(_client(port)))
             row.append(Service(name, cradle, own, made.folder))
+
+
+def key_of(name: str) -> str:
+    """Its own key for the model, which tells in its log who called."""
+    return f"key-of-{name}"
 
 
 def _client(port: int) -> httpx2.AsyncClient:

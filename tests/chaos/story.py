@@ -64,9 +64,9 @@ async def live_through(plan: Plan, folder: Path) -> list[Row]:
     return [
         Row("kills", f"{faults.kills.total()} ({_listed(faults.kills)}), {seconds}"),
         *check_runs(found, load.asks),
-        *check_work(found),
+        *check_work(found, faults.happened),
         *check_sessions(found),
-        Row("ends nobody planned", "", [], faults.surprises),
+        Row("ends nobody planned", str(len(faults.surprises)), faults.surprises, faults.unclean),
         remembered,
         await orphans(children),
         takeovers(found),
