@@ -29,6 +29,7 @@ class Ask:
     cuts: int = 0
     repeats: int = 0
     cancelled: bool = False
+    timeouts: list[float] = field(default_factory=list)
     oddities: list[str] = field(default_factory=list)
     done: bool = False
 

@@ -12,12 +12,15 @@ from tests.chaos.asks import Ask
 from tests.chaos.outside import Outside
 from tests.chaos.report import Row
 
+LATE_S = 12
+
 
 def check_runs(found: Outside, asks: list[Ask]) -> list[Row]:
     return [
         _ended_once(found, asks),
         _answered(asks),
         _replies_agree(found, asks),
+        _replies_come(found, asks),
         _streams_agree(found, asks),
         _no_oddities(asks),
     ]
@@ -60,6 +63,17 @@ def _replies_agree(found: Outside, asks: list[Ask]) -> Row:
     answered = [ask for ask in asks if ask.answer is not None and found.completed.get(ask.run_id)]
     wrong = [ask.facts() for ask in answered if not _same(ask.answer, found.completed[ask.run_id])]
     return Row("replies agree with ends", str(len(answered)), wrong)
+
+
+def _replies_come(found: Outside, asks: list[Ask]) -> Row:
+    """Who still waits long after the end, on a connection that nobody cut, was forgotten."""
+    waits = [(ask, at) for ask in asks for at in ask.timeouts if found.completed.get(ask.run_id)]
+    forgotten = [
+        f"{ask.facts()} waited at {at:.3f}, the run ended {late_s:.1f} s before"
+        for ask, at in waits
+        if (late_s := at - found.completed[ask.run_id][0].completed_at) > LATE_S
+    ]
+    return Row("replies come when runs end", f"{len(waits)} waited too long", forgotten)
 
 
 def _same(answer: dict[str, Any] | None, ends: list[RunCompleted]) -> bool:

@@ -140,6 +140,8 @@ class Clients:
         while True:
             try:
                 response = await request(self.gateway())
+            except httpx2.ReadTimeout:
+                ask.timeouts.append(time.time())
             except TRANSPORT:
                 ask.cuts += 1
             else:

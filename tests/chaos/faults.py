@@ -6,7 +6,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +36,19 @@ MODEL_FAULTS = (
     {"match": "", "garbage": True},
     {"match": "", "hang": True},
 )
+WEIGHTS: Mapping[str, float] = {
+    "kill": 12,
+    "kill hook process": 8,
+    "terminate": 4,
+    "freeze": 3,
+    "cut": 2,
+    "deafen": 1,
+    "kill bus": 1.5,
+    "stop bus": 0.5,
+    "freeze bus": 0.5,
+    "spoil model": 2,
+    "kill all": 0.15,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,14 @@ class Fault:
     until: float
 
 
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Which faults, how often against each other, and whom they hit, by the beginning of a name."""
+
+    weights: Mapping[str, float] = field(default_factory=lambda: WEIGHTS)
+    victims: tuple[str, ...] = ("",)
+
+
 @dataclass
 class Faults:
     """Does harm until it is stopped. `kills` are processes ended by SIGKILL."""
@@ -55,6 +76,7 @@ class Faults:
     house: House
     chance: random.Random
     pause_s: float
+    aim: Aim = field(default_factory=Aim)
     happened: list[Fault] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
     surprises: list[str] = field(default_factory=list)
@@ -63,18 +85,18 @@ class Faults:
     def __post_init__(self) -> None:
         self._busy: set[str] = set()
         self._mending: set[asyncio.Task[None]] = set()
-        self._weights: dict[Callable[[], Coroutine[Any, Any, None]], float] = {
-            self._kill: 12,
-            self._kill_child: 8,
-            self._terminate: 4,
-            self._freeze: 3,
-            self._cut: 2,
-            self._deafen: 1,
-            self._kill_bus: 1.5,
-            self._stop_bus: 0.5,
-            self._freeze_bus: 0.5,
-            self._spoil_model: 2,
-            self._kill_all: 0.15,
+        self._acts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "kill": self._kill,
+            "kill hook process": self._kill_child,
+            "terminate": self._terminate,
+            "freeze": self._freeze,
+            "cut": self._cut,
+            "deafen": self._deafen,
+            "kill bus": self._kill_bus,
+            "stop bus": self._stop_bus,
+            "freeze bus": self._freeze_bus,
+            "spoil model": self._spoil_model,
+            "kill all": self._kill_all,
         }
 
     async def go_on(self, seconds: float) -> None:
@@ -84,8 +106,9 @@ class Faults:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             await asyncio.sleep(self.chance.expovariate(1 / self.pause_s))
-            act = self.chance.choices([*self._weights], [*self._weights.values()])[0]
-            task = asyncio.create_task(act())
+            weights = self.aim.weights
+            act = self.chance.choices([*weights], [*weights.values()])[0]
+            task = asyncio.create_task(self._acts[act]())
             self._mending.add(task)
             task.add_done_callback(self._mending.discard)
         while self._mending:
@@ -226,7 +249,11 @@ class Faults:
 
     def _service(self, among: list[Service] | None = None) -> Service | None:
         """Somebody whom nobody else harms: nobody else may from now on, until it is mended."""
-        free = [each for each in among or self.house.services if self._is_free(each)]
+        free = [
+            each
+            for each in among or self.house.services
+            if self._is_free(each) and each.name.startswith(self.aim.victims)
+        ]
         if not free or len(self._busy) >= HARMED_MAX:
             return None
         victim = self.chance.choice(free)

@@ -14,7 +14,7 @@ from tests.chaos.check_runs import check_runs
 from tests.chaos.check_sessions import check_sessions, takeovers
 from tests.chaos.check_work import check_work, statuses
 from tests.chaos.clients import Clients
-from tests.chaos.faults import Faults
+from tests.chaos.faults import Aim, Faults
 from tests.chaos.house import House, Size, house
 from tests.chaos.load import Load
 from tests.chaos.outside import consumers, look
@@ -35,6 +35,7 @@ class Plan:
     pause_s: float = PAUSE_S
     settle_s: float = 120
     size: Size = field(default_factory=Size)
+    aim: Aim = field(default_factory=Aim)
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -46,7 +47,7 @@ async def live_through(plan: Plan, folder: Path) -> list[Row]:
         async with connect(BusSettings(home.urls, "reckoning", publish_patience_s=30)) as bus:
             talk = await _client(home)
             load = Load(Clients(home.clients, talk, own["clients"]), own["load"])
-            faults = Faults(home, own["faults"], plan.pause_s)
+            faults = Faults(home, own["faults"], plan.pause_s, plan.aim)
             memory = Memory(home)
             began = time.monotonic()
             load.begin(plan.askers)
