@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from teambus.contracts.journal import AttemptStarted, ModelAnswered, ToolReturned
 from teambus.contracts.run import RunCompleted
@@ -20,7 +20,12 @@ earlier than the call that it did not stop.
 
 
 def check_work(found: Outside, faults: list[Fault]) -> list[Row]:
-    return [_paid_twice(found, faults), _journaled_twice(found), *_hooks(found)]
+    return [
+        _paid_twice(found, faults),
+        _journaled_twice(found),
+        _tools_called(found),
+        *_hooks(found),
+    ]
 
 
 def _paid_twice(found: Outside, faults: list[Fault]) -> Row:
@@ -103,6 +108,19 @@ def _journaled_twice(found: Outside) -> Row:
                 twice.append(f"{run_id}: {record.path} journaled again at {entry.seq}")
             seen.add(key)
     return Row("steps journaled once", str(steps), twice)
+
+
+def _tools_called(found: Outside) -> Row:
+    """Against what the tool wrote down itself: once, and once more for each further attempt."""
+    calls = Counter(call["run"] for call in found.tool_calls)
+    often = []
+    for run_id, count in calls.items():
+        entries = [each.record for each in found.journals.get(run_id, [])]
+        attempts = sum(isinstance(record, AttemptStarted) for record in entries)
+        if count > attempts:
+            often.append(f"{run_id}: the tool was called {count} times in {attempts} attempts")
+    again = calls.total() - len(calls)
+    return Row("tools called", f"{calls.total()} calls, {again} again", often)
 
 
 def _hooks(found: Outside) -> list[Row]:

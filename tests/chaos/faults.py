@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from teambus.local.nats_server import NatsServer
 from tests.chaos.house import ACK_WAIT_S, House
 from tests.chaos.load import TOOL_WORDS
+from tests.chaos.nodes import Node
 from tests.chaos.nursery import NotReady, Service
 from tests.support.supervised import below
 
@@ -195,9 +195,9 @@ class Faults:
     async def _freeze_bus(self) -> None:
         async with self._node_harm("freeze") as node:
             if node is not None:
-                os.kill(node.pid, signal.SIGSTOP)
+                node.signal(signal.SIGSTOP)
                 await asyncio.sleep(self.chance.uniform(0.05, BUS_AWAY_S))
-                os.kill(node.pid, signal.SIGCONT)
+                node.signal(signal.SIGCONT)
 
     async def _spoil_model(self) -> None:
         if "model" in self._busy:
@@ -296,7 +296,7 @@ class _NodeHarm:
         self._harm = _Harm(faults, what, "bus")
         self._does = "bus" not in faults._busy
 
-    async def __aenter__(self) -> NatsServer | None:
+    async def __aenter__(self) -> Node | None:
         if not self._does:
             return None
         await self._harm.__aenter__()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import httpx2
 
-from teambus.local.nats_server import NatsServer
 from teambus.testing.model import ModelServer
+from tests.chaos.nodes import Node, bus_of_one
 from tests.chaos.nursery import Cradle, Service
 from tests.support.link import Link, link_to
 from tests.support.system import free_port
@@ -62,7 +62,7 @@ class House:
     """Everything that can be killed, and what clients connect to."""
 
     folder: Path
-    nodes: list[NatsServer]
+    nodes: list[Node]
     model: ModelServer
     gateways: list[Service] = field(default_factory=list)
     team_runners: list[Service] = field(default_factory=list)
@@ -80,19 +80,12 @@ class House:
 
 
 @asynccontextmanager
-async def bus_nodes(folder: Path) -> AsyncIterator[list[NatsServer]]:
-    """The servers of the bus. A cluster would be started here."""
-    async with NatsServer(folder / "nats") as server:
-        yield [server]
-
-
-@asynccontextmanager
 async def house(
     folder: Path, size: Size, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[House]:
     """Provisioned, and everything running."""
     async with AsyncExitStack() as stack:
-        nodes = await stack.enter_async_context(bus_nodes(folder))
+        nodes = await stack.enter_async_context(bus_of_one(folder))
         log = folder / "calls.jsonl"
         model = await stack.enter_async_context(ModelServer(latency_ms=20, log=log))
         made = House(folder, nodes, model)

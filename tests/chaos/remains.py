@@ -36,7 +36,7 @@ class Memory:
         """Every process of the house that runs now."""
         running = [service.pid for service in self._house.services if service.running]
         found = [await asyncio.to_thread(below, pid) for pid in running]
-        return set(running).union(*found) | {node.pid for node in self._house.nodes}
+        return set(running).union(*found) | {node.pid for node in self._house.nodes if node.pid}
 
     def row(self) -> Row:
         """Of those that lived to the end."""
