@@ -18,6 +18,7 @@ from tests.support.sse import EventSource
 AGAIN_S = 0.2
 LOOK_S = 0.3
 REPLY_S = 5
+MOVES_SHARE = 0.02
 TRANSPORT = (httpx2.TransportError, TimeoutError)
 TERMINAL = ("COMPLETED", "ERROR", "CANCELLED")
 
@@ -127,11 +128,14 @@ class Clients:
             await self._hear(ask, EventSource(response))
 
     async def _hear(self, ask: Ask, source: EventSource) -> None:
+        """To the end, or until this client changes its gateway."""
         while (event := await source.next()) is not None:
             if event.id is not None:
                 ask.heard.append((event.id, event.event))
             elif event.event == "error" and event.data.get("code") != "draining":
                 ask.oddities.append(f"stream: {event.raw}")
+            if self._chance.random() < MOVES_SHARE:
+                break
         ask.cuts += not ask.heard_all
 
     async def _until_answered(

@@ -106,6 +106,7 @@ def _environment(made: House) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)]),
         "TEAMBUS_APP": str(APP),
         "TEAMBUS_APP_DIR": str(folder),
+        "TEAMBUS_APP_ID": "chaos",
         "OPENAI_BASE_URL": made.model.base_url,
         "HOOK_LOG": str(folder / "hooks.log"),
         "TOOL_LOG": str(folder / "tools.log"),

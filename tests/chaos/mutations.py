@@ -179,7 +179,7 @@ MUTATIONS = (
             ),
         ),
         ("streams equal the stored events", "clients answered"),
-        _GATEWAYS_ARE_CUT_OFF,
+        _GATEWAYS_DIE,
     ),
     Mutation(
         "a delivery is acknowledged after its hook was called",
