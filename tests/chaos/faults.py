@@ -18,6 +18,7 @@ from tests.chaos.nursery import NotReady, Service
 from tests.support.supervised import below
 
 STOP_S = 20.0
+NO_BUS = "the bus is not usable"
 BUS_AWAY_S = 3.0
 FROZEN_S = 2.5 * ACK_WAIT_S
 LOOK_S = 0.1
@@ -238,9 +239,13 @@ class Faults:
             for service in self.house.services:
                 if service.gone and self._is_free(service):
                     async with self._harm("find dead", service.name):
-                        code = await service.ended()
-                        self.surprises.append(f"{service.name} ended by itself with {code}")
+                        self._judge_surprise(service, await service.ended())
                         await self._revive(service)
+
+    def _judge_surprise(self, service: Service, code: int) -> None:
+        """Without a bus in its first moments a service ends, to be started again."""
+        told = f"{service.name} ended by itself with {code} at {time.time():.3f}"
+        (self.unclean if NO_BUS in service.last_word() else self.surprises).append(told)
 
     def _judge_end(self, service: Service, code: int) -> None:
         """Cut off from the bus it may not end as it should, and says so."""

@@ -140,9 +140,10 @@ MUTATIONS = (
         (
             Change(
                 f"{GATEWAY}/runs.py",
-                "await self._requests.submit(asked.tenant, asked.team_id, asked.request)\n"
-                "            if before",
-                "self._late = asyncio.create_task(self._submit_late(asked))\n            if before",
+                "return status_of(before.end)\n",
+                "return status_of(before.end)\n"
+                "            self._late = asyncio.create_task(self._submit_late(asked))\n"
+                "            return RunStatus.PENDING\n",
             ),
             Change(
                 f"{GATEWAY}/runs.py",

@@ -203,6 +203,6 @@ async def _close(bus: Bus) -> None:
             await bus.barrier()
         except BusUnavailable as error:
             log.warning("closing without a last flush", error=str(error))
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):
         # Closing while the connection is being restored raises what its dead socket does.
         await bus.client.close()
