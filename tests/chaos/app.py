@@ -9,13 +9,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-from teambus import Agent, AsyncSqliteDb, Delivery, OpenAIChat, RunContext, Team, TeamBus, hook
+from teambus import (
+    Agent,
+    AsyncSqliteDb,
+    Delivery,
+    OpenAIChat,
+    RunContext,
+    Team,
+    TeamBus,
+    hook,
+    tool,
+)
 
 MODEL = OpenAIChat(id="gpt-5.2")
 DB = AsyncSqliteDb(db_file=Path(os.environ.get("TEST_FOLDER", ".")) / "sessions.db")
 HISTORY_RUNS = 2
 FLAKY_FAILURES = 2
 SLOW_S = 0.3
+TOOL_S = 0.1
 
 
 def note(variable: str, **facts: Any) -> None:
@@ -56,7 +67,16 @@ def slow(run_output: Any, delivery: Delivery) -> None:
 def jot(what: str, run_context: RunContext) -> str:
     """Write something down."""
     note("TOOL_LOG", tool="jot", run=run_context.run_id)
+    time.sleep(TOOL_S)
     return f"wrote {what} for [{run_context.run_id}]"
+
+
+@tool(retry="never")
+def charge(what: str, run_context: RunContext) -> str:
+    """Take money for it."""
+    note("TOOL_LOG", tool="charge", run=run_context.run_id)
+    time.sleep(TOOL_S)
+    return f"charged {what} for [{run_context.run_id}]"
 
 
 desk = Team(
@@ -68,5 +88,7 @@ desk = Team(
     num_history_runs=HISTORY_RUNS,
     post_hooks=[quick, flaky, doomed, slow],
 )
-clerk = Agent(id="clerk", name="Clerk", model=MODEL, tools=[jot], db=DB, post_hooks=[quick, slow])
+clerk = Agent(
+    id="clerk", name="Clerk", model=MODEL, tools=[jot, charge], db=DB, post_hooks=[quick, slow]
+)
 app = TeamBus(id="chaos", teams=[desk], agents=[clerk])

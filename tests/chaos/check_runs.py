@@ -121,4 +121,4 @@ def _difference(heard: list[tuple[int, str]], stored: list[tuple[int, str]]) -> 
 def _no_oddities(asks: list[Ask]) -> Row:
     odd = [f"{ask.run_id}: {oddity}" for ask in asks for oddity in ask.oddities]
     repeats = sum(ask.repeats for ask in asks)
-    return Row("refusals are 503 with Retry-After", f"{repeats} asked again", odd)
+    return Row("refusals say when or where to ask again", f"{repeats} asked again", odd)

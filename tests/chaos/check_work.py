@@ -13,9 +13,9 @@ from tests.chaos.outside import Outside, run_named_in
 from tests.chaos.report import Row
 
 WANTED = {"desk": ("quick", "flaky", "doomed", "slow"), "clerk": ("quick", "slow")}
-FRESH_S = ACK_WAIT_S / 2
-"""How old a runner's proof of holding the run may be when it calls: a takeover may be as much
-earlier than the call that it did not stop.
+RESIDUE_S = ACK_WAIT_S / 2 + 3
+"""How much earlier than a call the takeover may be that did not stop it: the proof of holding the
+run may be half an `ack_wait` old, and a busy machine takes its time from there to the model's log.
 """
 
 
@@ -24,6 +24,7 @@ def check_work(found: Outside, faults: list[Fault]) -> list[Row]:
         _paid_twice(found, faults),
         _journaled_twice(found),
         _tools_called(found),
+        _never_again(found),
         *_hooks(found),
     ]
 
@@ -62,7 +63,7 @@ def _named(call: ScriptedCall) -> str:
 def _taken_between(found: Outside, first: ScriptedCall, again: ScriptedCall) -> bool:
     run = run_named_in(first.last_content)
     return run is None or any(
-        first.at - FRESH_S <= each.record.at <= again.at
+        first.at - RESIDUE_S <= each.record.at <= again.at
         for each in found.journals.get(_id_of(found, run), [])
         if isinstance(each.record, AttemptStarted)
     )
@@ -112,7 +113,7 @@ def _journaled_twice(found: Outside) -> Row:
 
 def _tools_called(found: Outside) -> Row:
     """Against what the tool wrote down itself: once, and once more for each further attempt."""
-    calls = Counter(call["run"] for call in found.tool_calls)
+    calls = Counter(call["run"] for call in found.tool_calls if call["tool"] == "jot")
     often = []
     for run_id, count in calls.items():
         entries = [each.record for each in found.journals.get(run_id, [])]
@@ -121,6 +122,13 @@ def _tools_called(found: Outside) -> Row:
             often.append(f"{run_id}: the tool was called {count} times in {attempts} attempts")
     again = calls.total() - len(calls)
     return Row("tools called", f"{calls.total()} calls, {again} again", often)
+
+
+def _never_again(found: Outside) -> Row:
+    """The tool that says it must not be called again after a crash."""
+    calls = Counter(call["run"] for call in found.tool_calls if call["tool"] == "charge")
+    twice = [f"{run_id}: charged {count} times" for run_id, count in calls.items() if count > 1]
+    return Row("tools marked never called once", str(calls.total()), twice)
 
 
 def _hooks(found: Outside) -> list[Row]:

@@ -27,7 +27,7 @@ HARMED_MAX = 4
 USE_THE_TOOL = {
     "match": TOOL_WORDS,
     "has_tool_results": False,
-    "tool_calls": [{"name": "jot", "arguments": {"what": "it"}}],
+    "tool_calls": [{"name": name, "arguments": {"what": "it"}} for name in ("jot", "charge")],
 }
 MODEL_FAULTS = (
     {"match": "", "status": 500},

@@ -95,6 +95,18 @@ MUTATIONS = (
         _RUNNERS_DIE,
     ),
     Mutation(
+        "a tool marked never is not called again",
+        (
+            Change(
+                f"{RUNNER}/steps.py",
+                "if (intent := self._past.intents.get(path)) is not None and intent.digest",
+                "if (intent := self._past.intents.get(path)) is True and intent.digest",
+            ),
+        ),
+        ("tools marked never called once",),
+        _RUNNERS_DIE,
+    ),
+    Mutation(
         "a request is acknowledged after its completed event",
         (
             Change(
