@@ -58,7 +58,7 @@ class System:
         self.bus = bus
         self.hook_log = folder / "hooks.log"
         self.hook_log.touch()
-        self.port = _free_port()
+        self.port = free_port()
         self.environment = {
             **FAST,
             "NATS_URL": nats.url,
@@ -222,7 +222,7 @@ async def system_of(
         yield system
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
