@@ -14,6 +14,7 @@ import structlog
 from teambus.app.teambus import TeamBus
 from teambus.app.teams import walk
 from teambus.bus import topology
+from teambus.bus.backlog import Backlog
 from teambus.bus.bodies import Bodies
 from teambus.bus.cancels import CancelWatch, WatchLimits
 from teambus.bus.connection import Bus, BusSettings, connect
@@ -36,6 +37,7 @@ from teambus.runtime.stopping import (
     stop_on_signals,
     stop_when_closed,
 )
+from teambus_team_runner.ahead import Ahead, AheadLimits
 from teambus_team_runner.answers import Answers
 from teambus_team_runner.attempt import AttemptLimits, Attempts
 from teambus_team_runner.databases import Databases
@@ -144,14 +146,10 @@ def _runner(ground: Ground) -> Runner:
         limits=_attempt_limits(settings),
         holders=_holders(settings, bus),
     )
-    runner = Runner(
-        Inbox(bus, ground.pool.stream, ground.pool.name),
-        Hands(settings.hands, patience_s=settings.drain_s),
-        attempts,
-        events,
-        bodies,
-        ack_wait_s=ground.pool.ack_wait_s,
-    )
+    inbox = Inbox(bus, ground.pool.stream, ground.pool.name)
+    hands = Hands(settings.hands, patience_s=settings.drain_s)
+    runner = Runner(inbox, hands, attempts, events, bodies, ack_wait_s=ground.pool.ack_wait_s)
+    runner.ahead = Ahead(inbox, hands, _backlog(ground), _ahead_limits(ground), runner.begin)
     limits = ParkingLimits(look_s=settings.session_look_s, parked_max=settings.parked_max)
     runner.parking = Parking(Signals(bus), sessions, line, limits, runner.resume)
     return runner
@@ -161,6 +159,16 @@ def _holders(settings: Settings, bus: Bus) -> Holders:
     # A container that starts again has its host's name and number as before.
     runner = f"{bus.settings.name}-{secrets.token_hex(4)}"
     return Holders(bus, runner, HolderLimits(settings.holder_answer_s, settings.holder_return_s))
+
+
+def _backlog(ground: Ground) -> Backlog:
+    teams = frozenset(each.id for each in ground.app.components)
+    return Backlog(ground.bus, ground.pool.name, teams)
+
+
+def _ahead_limits(ground: Ground) -> AheadLimits:
+    settings = ground.settings
+    return AheadLimits(ground.pool.ack_wait_s, settings.ahead_max, settings.ahead_look_s)
 
 
 def _execution(ground: Ground, line: Line) -> Execution:

@@ -17,6 +17,8 @@ class Settings:
     management_host: str = field(default="127.0.0.1", metadata={"variable": "MANAGEMENT_HOST"})
     management_port: int = field(default=0, metadata={"variable": "MANAGEMENT_PORT"})
     hands: int = 512
+    ahead_max: int = 20_000
+    ahead_look_s: float = 0.25
     drain_s: float = 30
     attempts_max: int = 5
     run_timeout_s: float = 3600
