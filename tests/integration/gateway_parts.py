@@ -224,10 +224,12 @@ async def reconnected(*buses: Bus) -> None:
 
 @asynccontextmanager
 async def system(
-    folder: Path, *, requests_per_team_max: int = 10_000, go: bool = True, work: bool = True
+    folder: Path, *, go: bool = True, work: bool = True, **limits: Any
 ) -> AsyncIterator[System]:
-    """`go=False`: runs are taken and kept; `work=False`: nobody takes any."""
-    settings = topology.TopologySettings(requests_per_team_max=requests_per_team_max)
+    """`go=False`: runs are taken and kept; `work=False`: nobody takes any. The `limits` are the
+    topology's.
+    """
+    settings = topology.TopologySettings(**limits)
     async with NatsServer(folder / "nats") as nats:
         async with connect(BusSettings((nats.url,), "test", publish_patience_s=5)) as bus:
             await provision(bus, APP, settings)

@@ -1,4 +1,4 @@
-"""How much of requests' bodies this process holds at once: more is refused, not queued."""
+"""How much this process holds at once, of bodies and of callers: more is refused, not queued."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,12 +6,34 @@ from contextlib import contextmanager
 from teambus_gateway.problems import Problem
 
 
+class Places:
+    """A number of callers; `what` they do goes into the refusal."""
+
+    def __init__(self, places_max: int, what: str, code: str) -> None:
+        self._places_max = places_max
+        self._what = what
+        self._code = code
+        self.taken = 0
+
+    @contextmanager
+    def take(self, retry_after_s: int) -> Iterator[None]:
+        """A place while the block runs. Raises `Problem` 503 when there is none."""
+        if self.taken >= self._places_max:
+            detail = f"too many {self._what} at this gateway; try again later"
+            raise Problem(503, detail, self._code, retry_after_s=retry_after_s)
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+
 class Room:
     """A number of bytes, shared by all requests that are being read."""
 
     def __init__(self, bytes_max: int, *, retry_after_s: int) -> None:
         self._bytes_max = bytes_max
-        self._retry_after_s = retry_after_s
+        self.retry_after_s = retry_after_s
         self.held = 0
 
     @contextmanager
@@ -27,7 +49,7 @@ class Room:
         """Raises `Problem` 503 when there is no room."""
         if self.held + count > self._bytes_max:
             detail = "too much is being uploaded to this gateway at once; try again later"
-            raise Problem(503, detail, "too_many_uploads", retry_after_s=self._retry_after_s)
+            raise Problem(503, detail, "too_many_uploads", retry_after_s=self.retry_after_s)
         self.held += count
 
 

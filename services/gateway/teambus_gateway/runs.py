@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -22,6 +22,7 @@ from teambus.contracts.ids import RunId, SessionId, new_id
 from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunAccepted, RunRefused, request_digest
 from teambus_gateway.problems import Problem, bus_problems
+from teambus_gateway.room import Places
 from teambus_gateway.submission import Submission, run_path
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,7 @@ class RunLimits:
     look_s: float = 3
     retry_after_s: int = 5
     waiting_max: int = 10_000
+    streams_max: int = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,11 @@ class Runs:
         bodies = Bodies(bus)
         self.limits = limits
         self._waiter = Waiter(bus, bodies)
-        self._feeds = Feeds(bus, bodies, self._waiter, feed_limits)
+        self.feeds = Feeds(bus, bodies, self._waiter, feed_limits)
         self._events = Events(bus, bodies, source=SOURCE)
         self._requests = Requests(bus, bodies, SOURCE)
-        self._places = 0
-
-    @property
-    def waiting(self) -> int:
-        return self._places
+        self._waiting = Places(limits.waiting_max, "callers are waiting", "too_many_waiting")
+        self.streams = Places(limits.streams_max, "streams are open", "too_many_streams")
 
     async def answer(self, asked: Submission) -> RunEnd:
         """Submit and wait for the end.
@@ -73,7 +72,10 @@ class Runs:
         Raises `Problem`; after 504 and after a caller that has gone, the run goes on.
         """
         run_id = asked.request.run_id
-        with self._place(), bus_problems(run_id, self.limits.retry_after_s):
+        with (
+            self._waiting.take(self.limits.retry_after_s),
+            bus_problems(run_id, self.limits.retry_after_s),
+        ):
             async with self._waiter.listening(asked.key) as listener:
                 if asked.may_be_repeated and (before := await self._attach(asked)).end:
                     return answered(before.end, run_id)
@@ -107,17 +109,17 @@ class Runs:
     @asynccontextmanager
     async def streamed(self, asked: Submission) -> AsyncIterator[Feed]:
         """Submit, and read what the run says from its first word while the block runs."""
-        with self._place():
+        with self.streams.take(self.limits.retry_after_s):
             is_new = not asked.may_be_repeated
-            async with self._feeds.reading(asked.key, is_new=is_new) as (feed, listener):
+            async with self.feeds.reading(asked.key, is_new=is_new) as (feed, listener):
                 await self._submit(asked, feed, listener)
                 yield feed
 
     @asynccontextmanager
     async def followed(self, run: RunKey, end: RunEnd | None, *, after: int) -> AsyncIterator[Feed]:
         """Read what a run says after a frame while the block runs; `end` if that is known."""
-        with self._place():
-            async with self._feeds.reading(run, after=after) as (feed, listener):
+        with self.streams.take(self.limits.retry_after_s):
+            async with self.feeds.reading(run, after=after) as (feed, listener):
                 if end is None:
                     feed.follow(listener, None)
                 else:
@@ -127,7 +129,7 @@ class Runs:
     async def survey(self, run: RunKey, *, after: int) -> Said:
         """How much the run has said and is still stored."""
         try:
-            return await self._feeds.survey(run, after=after)
+            return await self.feeds.survey(run, after=after)
         except BusUnavailable as error:
             detail = "the run cannot be read now; try again later"
             raise Problem(
@@ -136,7 +138,8 @@ class Runs:
 
     async def wait(self, run: RunKey, wait_s: float) -> RunEnd | None:
         """The end of a run whoever submitted it, or None when it has not come."""
-        with self._place(), bus_problems(run.run_id, self.limits.retry_after_s):
+        retry_after_s = self.limits.retry_after_s
+        with self._waiting.take(retry_after_s), bus_problems(run.run_id, retry_after_s):
             async with self._waiter.listening(run) as listener:
                 if (end := await self._waiter.end_of(run)) is not None:
                     return end
@@ -204,17 +207,6 @@ class Runs:
             session_id=request.session_id,
             poll=poll_path(asked, request.session_id),
         )
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._places >= self.limits.waiting_max:
-            detail = "too many callers are waiting at this gateway; try again later"
-            raise Problem(503, detail, "too_many_waiting", retry_after_s=self.limits.retry_after_s)
-        self._places += 1
-        try:
-            yield
-        finally:
-            self._places -= 1
 
 
 def poll_path(asked: Submission, session_id: SessionId) -> str:
