@@ -38,7 +38,7 @@ async def answering(bus: ListeningBus) -> Any:
     nothing: Any = None
     answers = Answers(real, Bodies(real), cast("Databases", nothing), at_once_max=1)
     holders = Holders(real, "runner-1", HolderLimits())
-    async with answering_questions(real, cast("Parts", nothing), at_once_max=1):
+    async with answering_questions(real, cast("Parts", nothing), at_once_max=1, retry_after_s=1):
         async with (
             answers.given({"team-db": "desk"}),
             holders.answering(lambda *_: False),

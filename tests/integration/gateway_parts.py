@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from teambus.bus import topology
+from teambus.bus import reads, topology
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus, BusSettings, connect
 from teambus.bus.events import Events
@@ -194,6 +194,10 @@ class System:
     @staticmethod
     def request_of(data: bytes) -> RunRequest:
         return decode(RunRequest, data)
+
+    async def stored(self, stream: str, subject: str) -> list[reads.Stored]:
+        found = reads.history(self.bus, stream, subject, until=2**62, messages_max=10_000)
+        return [message async for message in found]
 
     @asynccontextmanager
     async def gateway(self, **changes: Any) -> AsyncIterator[Served]:

@@ -92,7 +92,9 @@ class Questions:
 
 
 @asynccontextmanager
-async def answering_questions(bus: Bus, parts: Parts, *, at_once_max: int) -> AsyncIterator[None]:
+async def answering_questions(
+    bus: Bus, parts: Parts, *, at_once_max: int, retry_after_s: int
+) -> AsyncIterator[None]:
     """Answer together with all other gateways while the block runs."""
     questions = Questions(bus, parts)
     verbs = {
@@ -110,7 +112,7 @@ async def answering_questions(bus: Bus, parts: Parts, *, at_once_max: int) -> As
                     answer,
                     queue=QUEUE,
                     at_once_max=at_once_max,
-                    retry_after_s=parts.room.retry_after_s,
+                    retry_after_s=retry_after_s,
                 )
             )
         yield

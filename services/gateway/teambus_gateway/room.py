@@ -33,7 +33,7 @@ class Room:
 
     def __init__(self, bytes_max: int, *, retry_after_s: int) -> None:
         self._bytes_max = bytes_max
-        self.retry_after_s = retry_after_s
+        self._retry_after_s = retry_after_s
         self.held = 0
 
     @contextmanager
@@ -49,7 +49,7 @@ class Room:
         """Raises `Problem` 503 when there is no room."""
         if self.held + count > self._bytes_max:
             detail = "too much is being uploaded to this gateway at once; try again later"
-            raise Problem(503, detail, "too_many_uploads", retry_after_s=self.retry_after_s)
+            raise Problem(503, detail, "too_many_uploads", retry_after_s=self._retry_after_s)
         self.held += count
 
 

@@ -12,13 +12,14 @@ import structlog
 
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
-from teambus.bus.errors import BusError, BusUnavailable
+from teambus.bus.errors import BusError, BusUnavailable, QuotaExceeded, StreamFull
 from teambus.bus.events import Events
 from teambus.bus.frame_stream import FeedLimits
 from teambus.bus.frames import Feed, Feeds, Said
 from teambus.bus.requests import Requests
 from teambus.bus.waiter import Listener, RunEnd, RunKey, Waiter
 from teambus.contracts.ids import RunId, SessionId, new_id
+from teambus.contracts.media import FILES_BUCKET
 from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunAccepted, RunRefused, request_digest
 from teambus_gateway.problems import Problem, bus_problems
@@ -63,6 +64,7 @@ class Runs:
         self.feeds = Feeds(bus, bodies, self._waiter, feed_limits)
         self._events = Events(bus, bodies, source=SOURCE)
         self._requests = Requests(bus, bodies, SOURCE)
+        self._files = Bodies(bus, FILES_BUCKET)
         self._waiting = Places(limits.waiting_max, "callers are waiting", "too_many_waiting")
         self.streams = Places(limits.streams_max, "streams are open", "too_many_streams")
 
@@ -176,9 +178,21 @@ class Runs:
         return await self._request(asked)
 
     async def _request(self, asked: Submission) -> int:
-        return await self._requests.submit(
-            asked.tenant, asked.team_id, asked.request, new=asked.new
-        )
+        try:
+            return await self._requests.submit(
+                asked.tenant, asked.team_id, asked.request, new=asked.new
+            )
+        except (QuotaExceeded, StreamFull):
+            await self._forget_files(asked)
+            raise
+
+    async def _forget_files(self, asked: Submission) -> None:
+        """Of a request that was turned away, unless it can come again under the same run id: else
+        clients that try and try would fill the store with what nobody reads.
+        """
+        names = {each.object for each in asked.request.media if each.object}
+        for name in names if asked.origin == "fresh" else ():
+            await self._files.forget(name)
 
     async def _attach(self, asked: Submission) -> _Before:
         """Take responsibility for a submission that may be a repeat; what became of it before."""

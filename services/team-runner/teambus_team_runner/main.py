@@ -26,6 +26,7 @@ from teambus.bus.requests import Requests
 from teambus.bus.sessions import Sessions
 from teambus.bus.signals import Signals
 from teambus.contracts.ids import TeamId
+from teambus.contracts.media import FILES_BUCKET
 from teambus.runtime.hands import Hands
 from teambus.runtime.loading import LoadError, load_app
 from teambus.runtime.management import Readiness, management_port, report
@@ -241,7 +242,7 @@ def _ending_limits(settings: Settings) -> EndingLimits:
 
 def _models(settings: Settings, bus: Bus) -> Models:
     media = MediaLimits(settings.media_call_bytes_max, settings.media_bytes_max)
-    return Models(_model_limits(settings), StoredMedia(Bodies(bus), media))
+    return Models(_model_limits(settings), StoredMedia(Bodies(bus, FILES_BUCKET), media))
 
 
 def _model_limits(settings: Settings) -> ModelLimits:
