@@ -191,6 +191,7 @@ def _execution(ground: Ground, line: Line) -> Execution:
             hook_timeout_s=settings.hook_timeout_s,
             threads_max=settings.threads_max,
             tool_result_chars_max=settings.tool_result_chars_max,
+            tool_state_bytes_max=settings.tool_state_bytes_max,
         ),
         limits=ExecutionLimits(
             fresh_s=ground.pool.ack_wait_s / 2,
@@ -228,6 +229,7 @@ def _databases_of(app: TeamBus) -> dict[str, TeamId]:
 def _attempt_limits(settings: Settings) -> AttemptLimits:
     return AttemptLimits(
         journal_entries_max=settings.journal_entries_max,
+        journal_entry_bytes_max=settings.journal_entry_bytes_max,
         waiting_max=settings.sessions_waiting_max,
         journal_patience_s=settings.journal_patience_s,
         release_s=settings.release_s,

@@ -38,6 +38,7 @@ class Settings:
     session_bytes_max: int = 32 * 1024 * 1024
     store_timeout_s: float = 15
     journal_entries_max: int = 10_000
+    journal_entry_bytes_max: int = 16 * 1024 * 1024
     journal_patience_s: float = 300
     release_s: float = 5
     deaths_max: int = 2
@@ -61,6 +62,7 @@ class Settings:
     threads_max: int = 32
     turns_max: int = 50
     tool_result_chars_max: int = 1_000_000
+    tool_state_bytes_max: int = 8 * 1024 * 1024
     frames_coalesce_s: float = 0.05
     frames_patience_s: float = 15
     frames_buffer_bytes_max: int = 8 * 1024 * 1024
