@@ -188,6 +188,28 @@ async def test_uploads_over_the_room_of_the_process_are_refused_and_the_room_com
         assert third.status_code == 200
 
 
+async def test_a_refusal_is_heard_by_a_client_that_sends_all_before_it_reads(
+    tmp_path: Path,
+) -> None:
+    body = b"message=hi&stream=false&session_state=" + b"x" * 6 * MIB
+    async with system(tmp_path) as here, here.gateway(uploads_bytes_max=MIB) as gateway:
+        host, _, port = gateway.url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            f"POST {RUNS} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+            "content-type: application/x-www-form-urlencoded\r\n"
+            f"content-length: {len(body)}\r\n\r\n".encode()
+        )
+        for at in range(0, len(body), 64 * 1024):
+            writer.write(body[at : at + 64 * 1024])
+            await writer.drain()
+        answer = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b'"code":"too_many_uploads"' in answer
+        assert gateway.parts.room.held == 0
+
+
 async def test_a_run_that_is_waited_for_takes_no_room(tmp_path: Path) -> None:
     async with system(tmp_path, go=False) as here, here.gateway() as gateway:
         asking = asyncio.create_task(upload(gateway, ("p.png", PICTURE, "image/png")))

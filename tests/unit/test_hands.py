@@ -87,9 +87,11 @@ async def test_hands_know_whose_work_they_hold() -> None:
     for owner in ("a", "a", "b"):
         hands.take(work(), owner=owner)
     assert [hands.held_for(owner) for owner in "abc"] == [2, 1, 0]
+    assert hands.owners == {"a", "b"}
     work.end.set()
     await settle()
     assert [hands.held_for(owner) for owner in "abc"] == [0, 0, 0]
+    assert hands.owners == set()
 
 
 async def test_told_to_stop_nobody_gets_a_hand() -> None:

@@ -68,6 +68,7 @@ class Questions:
         name = question.headers.get(names.BODY)
         entry = None if name is None else await self._bodies.find(name)
         hold.grow(len(question.data) if entry is None else entry.size)
+        hold.check()
         return await self._bodies.load(question.data, question.headers)
 
     async def _wait(self, question: Question) -> Reply:

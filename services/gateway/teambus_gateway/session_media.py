@@ -49,6 +49,7 @@ async def _media(parts: Parts, session_id: SessionId, key: str, place: Place) ->
             raise Problem(404, "Media object not found")
         with parts.room.hold() as hold:
             hold.grow(entry.size)
+            hold.check()
             data = await bodies.read(entry)
     except BodyMissing as error:
         raise Problem(404, "Media object not found") from error

@@ -179,11 +179,17 @@ class Ahead:
         with suppress(BusError):
             standing = await self.backlog.standing()
             if standing.undelivered:
-                several = len(await self.backlog.tenants()) > 1
-                self._to_pull = standing.undelivered if several else 0
+                self._to_pull = standing.undelivered if await self._are_several() else 0
             elif standing.pulls and not self._inbox.asked:
                 # The oldest, to be begun at once: so the order within a session stays.
                 await self._give_back(self._turns.oldest(self._hands.count))
+
+    async def _are_several(self) -> bool:
+        """Whether several tenants have requests; the bus, which has to list them, is asked only
+        when nothing here shows it.
+        """
+        here = self._hands.owners | self._turns.tenants
+        return len(here) > 1 or len(await self.backlog.tenants()) > 1
 
     async def _give_back(self, found: list[Waiting[Line]]) -> None:
         for waiting in found:

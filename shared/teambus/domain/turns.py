@@ -29,6 +29,10 @@ class Turns(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def tenants(self) -> set[Tenant]:
+        return set(self._lines)
+
     def all(self) -> list[Waiting[T]]:
         """Everything that waits, the oldest request first."""
         return [self._waiting[seq] for seq in sorted(self._waiting)]

@@ -46,6 +46,11 @@ class Hands:
             return 0
         return max(0, self._count - len(self._busy))
 
+    @property
+    def owners(self) -> set[str]:
+        """Whose work is in hand."""
+        return set(self._whose)
+
     def held_for(self, owner: str) -> int:
         """How many hands hold work of this owner."""
         return self._whose[owner]
