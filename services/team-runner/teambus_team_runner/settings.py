@@ -66,6 +66,7 @@ class Settings:
     frames_coalesce_s: float = 0.05
     frames_patience_s: float = 15
     frames_buffer_bytes_max: int = 8 * 1024 * 1024
+    room_percent_max: int = 70
     provision_wait_s: float = 60
     unserved_s: float = 3600
     janitor_lease_s: float = 30

@@ -2,42 +2,19 @@
 
 import asyncio
 
-import msgspec
-
-from teambus.bus import reads, topology
+from teambus.bus import survey
 from teambus.bus.connection import Bus
-from teambus.bus.errors import BusRefused
-from teambus.bus.publish import ApiError
+from teambus.bus.survey import StreamSeen
+from teambus.bus.topology import ROOM_SETTINGS
 from teambus.domain.room import Filling
-
-
-class _Config(msgspec.Struct, frozen=True):
-    max_bytes: int = -1
-    discard: str = "old"
-
-
-class _State(msgspec.Struct, frozen=True):
-    bytes: int = 0
-
-
-class _Info(msgspec.Struct, frozen=True):
-    config: _Config = _Config()
-    state: _State = _State()
-    error: ApiError | None = None
-
-
-_info = msgspec.json.Decoder(_Info)
 
 
 async def fillings(bus: Bus) -> list[Filling]:
     """Of every stream, as its leader knows it."""
-    return list(await asyncio.gather(*(_filling(bus, name) for name in topology.ROOM_SETTINGS)))
+    seen = await asyncio.gather(*(survey.stream(bus, name) for name in ROOM_SETTINGS))
+    return [filling(name, each) for name, each in zip(ROOM_SETTINGS, seen, strict=True)]
 
 
-async def _filling(bus: Bus, name: str) -> Filling:
-    reply = await reads.call(bus, f"$JS.API.STREAM.INFO.{name}", b"")
-    found = _info.decode(reply.data)
-    if found.error is not None:
-        raise BusRefused(f"{name}: {found.error.description}", found.error.err_code)
-    refuses = found.config.discard == "new"
-    return Filling(name, found.state.bytes, found.config.max_bytes, refuses)
+def filling(name: str, seen: StreamSeen) -> Filling:
+    refuses = seen.config.get("discard") == "new"
+    return Filling(name, seen.state.bytes, int(seen.config.get("max_bytes", -1)), refuses)

@@ -10,10 +10,14 @@ from teambus.bus import topology
 from teambus.bus.publish import Publication, publish
 from teambus.bus.reads import call
 from teambus.contracts import subjects
-from teambus_team_runner.room_watch import RoomWatch, show_nothing
+from teambus_team_runner.janitor import metrics
+from teambus_team_runner.janitor.room import RoomWatch
 from tests.integration.bus_parts import Here, here
+from tests.integration.janitor_parts import janitor, said, times
+from tests.integration.run_parts import runs_in
 
 KIB = 1024
+DEAD = {"stream": topology.DEAD}
 
 
 async def fill(place: Here, count: int, *, begin: int = 0) -> None:
@@ -40,12 +44,20 @@ async def test_a_stream_that_fills_up_is_told_of_once_and_when_it_is_over(tmp_pa
         assert 70 <= warning["full_percent"] < 100
         assert warning["raise_and_provision"] == "TOPOLOGY_SMALL_BYTES_MAX"
         assert await seen(watch) == []
-        labels = {"stream": topology.DEAD}
-        assert REGISTRY.get_sample_value("teambus_stream_bytes_max", labels) == 100 * KIB
-        held = REGISTRY.get_sample_value("teambus_stream_bytes", labels)
-        assert held == warning["held_bytes"]
         await call(place.bus, f"$JS.API.STREAM.PURGE.{topology.DEAD}", b"")
         [over] = await seen(watch)
         assert (over["event"], over["stream"]) == ("a stream has room again", topology.DEAD)
-        show_nothing()
-        assert REGISTRY.get_sample_value("teambus_stream_bytes", labels) is None
+
+
+async def test_the_janitor_looks_in_each_sweep_and_shows_the_figures(tmp_path: Path) -> None:
+    async with runs_in(tmp_path) as runs:
+        on_duty = await janitor(runs, room_percent_max=0)
+        with said() as entries:
+            await on_duty.sweep()
+            await on_duty.sweep()
+        refusing = len(topology.ROOM_SETTINGS) - 1  # Of frames the oldest go.
+        assert times(entries, "a stream fills up; full, it takes no more") == refusing
+        held = REGISTRY.get_sample_value("teambus_stream_bytes_max", DEAD)
+        assert held == topology.TopologySettings().small_bytes_max
+        metrics.show_nothing()
+        assert REGISTRY.get_sample_value("teambus_stream_bytes_max", DEAD) is None

@@ -1,9 +1,8 @@
 """Streams that fill up: said once when one does, with what to change, and once when it is over."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
-from prometheus_client import Gauge
 
 from teambus.bus import room
 from teambus.bus.connection import Bus
@@ -12,9 +11,6 @@ from teambus.domain.room import Filling, filling_up
 
 log = structlog.get_logger(__name__)
 
-BYTES = Gauge("teambus_stream_bytes", "What a stream holds", ["stream"])
-BYTES_MAX = Gauge("teambus_stream_bytes_max", "What it may hold", ["stream"])
-
 
 @dataclass(slots=True)
 class RoomWatch:
@@ -22,26 +18,18 @@ class RoomWatch:
 
     bus: Bus
     share_max: float
-    filling: frozenset[str] = frozenset()
+    seen: list[Filling] = field(default_factory=list)
+    _filling: frozenset[str] = frozenset()
 
     async def look(self) -> None:
-        seen = await room.fillings(self.bus)
-        for each in seen:
-            BYTES.labels(each.stream).set(each.held_bytes)
-            BYTES_MAX.labels(each.stream).set(each.bytes_max)
-        before = self.filling
-        self.filling = filling_up(seen, before, share_max=self.share_max)
-        for each in seen:
-            if each.stream in self.filling - before:
+        self.seen = await room.fillings(self.bus)
+        before = self._filling
+        self._filling = filling_up(self.seen, before, share_max=self.share_max)
+        for each in self.seen:
+            if each.stream in self._filling - before:
                 _warn(each)
-            elif each.stream in before - self.filling:
+            elif each.stream in before - self._filling:
                 log.info("a stream has room again", stream=each.stream)
-
-
-def show_nothing() -> None:
-    """Take the figures back: another process looks from now on."""
-    BYTES.clear()
-    BYTES_MAX.clear()
 
 
 def _warn(filling: Filling) -> None:
