@@ -103,6 +103,29 @@ async def test_events_without_room_are_503_where_acceptance_must_be_known(
         assert (await reads.bounds(here.bus, topology.REQUESTS)).last_seq == 0
 
 
+@pytest.mark.parametrize("limit", [{"requests_per_team_max": 1}, {"requests_bytes_max": 8 * 1024}])
+async def test_a_flood_that_is_refused_does_not_fill_the_events(
+    tmp_path: Path, limit: dict[str, Any]
+) -> None:
+    async with (
+        system(tmp_path, work=False, **limit) as here,
+        here.gateway(**QUICK, reply_timeout_s=0.2) as gateway,
+    ):
+        first = await gateway.post("x" * 6 * 1024, key="first")
+        assert first.status_code == 504
+        refused_before = 0
+        for number in range(20):
+            answer = await gateway.post("x" * 6 * 1024, key=f"k{number}", background="true")
+            refused_before += answer.status_code in (429, 503)
+        assert refused_before == 20
+        accepted = await here.stored(topology.EVENTS, "teambus.v1.event.*.*.*.accepted")
+        assert len(accepted) == 2
+        again = await gateway.post("x" * 6 * 1024, key="first")
+        assert again.status_code == 504
+        await reads.call(here.bus, f"$JS.API.STREAM.PURGE.{topology.REQUESTS}", b"")
+        assert (await gateway.post("x", key="k7", background="true")).status_code == 202
+
+
 @EVERY_WAY
 async def test_a_queue_that_does_not_answer_is_503(tmp_path: Path, way: Way) -> None:
     async with system(tmp_path, work=False) as here, here.gateway(**QUICK) as gateway:

@@ -23,6 +23,7 @@ from teambus.contracts.media import FILES_BUCKET
 from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunAccepted, RunRefused, request_digest
 from teambus_gateway.problems import Problem, bus_problems
+from teambus_gateway.refusals import Refusals
 from teambus_gateway.room import Places
 from teambus_gateway.submission import Submission, run_path
 
@@ -65,6 +66,8 @@ class Runs:
         self._events = Events(bus, bodies, source=SOURCE)
         self._requests = Requests(bus, bodies, SOURCE)
         self._files = Bodies(bus, FILES_BUCKET)
+        remember_s = limits.retry_after_s + 1
+        self._refusals = Refusals(self._requests, self._events, remember_s=remember_s)
         self._waiting = Places(limits.waiting_max, "callers are waiting", "too_many_waiting")
         self.streams = Places(limits.streams_max, "streams are open", "too_many_streams")
 
@@ -183,8 +186,19 @@ class Runs:
                 asked.tenant, asked.team_id, asked.request, new=asked.new
             )
         except (QuotaExceeded, StreamFull):
-            await self._forget_files(asked)
+            await self._turned_away(asked)
             raise
+
+    async def _look_for_room(self, asked: Submission) -> None:
+        try:
+            await self._refusals.look(asked)
+        except (QuotaExceeded, StreamFull):
+            await self._turned_away(asked)
+            raise
+
+    async def _turned_away(self, asked: Submission) -> None:
+        self._refusals.note(asked)
+        await self._forget_files(asked)
 
     async def _forget_files(self, asked: Submission) -> None:
         """Of a request that was turned away, unless it can come again under the same run id: else
@@ -197,6 +211,7 @@ class Runs:
     async def _attach(self, asked: Submission) -> _Before:
         """Take responsibility for a submission that may be a repeat; what became of it before."""
         mine = _acceptance(asked)
+        await self._look_for_room(asked)
         stored = await self._events.accept(mine)
         if stored.request_digest != mine.request_digest:
             raise _conflict(asked, stored)
