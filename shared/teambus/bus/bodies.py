@@ -170,7 +170,7 @@ class Bodies:
     async def _purge(self, subject: str) -> None:
         body = msgspec.json.encode({"filter": subject})
         try:
-            await reads.call(self._bus, f"$JS.API.STREAM.PURGE.{self._stream}", body)
+            await reads.call(self._bus, f"$JS.API.STREAM.PURGE.{self._stream}", body, patience_s=0)
         except BusError as error:
             log.warning("a body nobody wants stays stored", subject=subject, why=str(error))
 
