@@ -83,8 +83,7 @@ async def read(delivery: Delivery, bodies: Bodies) -> Asked:
     for name, value in (("run_id", request.run_id), ("session_id", request.session_id or "-")):
         if not 1 <= len(value) <= TEXT_ID_LENGTH_MAX:
             raise MalformedMessage(f"{name} must have 1 to {TEXT_ID_LENGTH_MAX} characters")
-    if not request.input:
-        raise MalformedMessage("input must not be empty")
+    _check_input(request)
     if mistake := mistake_in(request.media, request.run_id):
         raise MalformedMessage(mistake)
     new = delivery.headers.get(names.NEW, "").split() if delivery.attempt == 1 else ()
@@ -96,6 +95,18 @@ async def read(delivery: Delivery, bodies: Bodies) -> Asked:
         request_digest(request),
         frozenset(new),
     )
+
+
+def _check_input(request: RunRequest) -> None:
+    """Raises `MalformedMessage`."""
+    if request.continues is None:
+        if not request.input:
+            raise MalformedMessage("input must not be empty")
+        return
+    if request.session_id is None:
+        raise MalformedMessage("a request that continues a run needs its session_id")
+    if not 1 <= len(request.continues.run_id) <= TEXT_ID_LENGTH_MAX:
+        raise MalformedMessage(f"continues.run_id must have 1 to {TEXT_ID_LENGTH_MAX} characters")
 
 
 async def refuse_malformed(

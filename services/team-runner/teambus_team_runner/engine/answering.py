@@ -19,7 +19,9 @@ from teambus_team_runner.engine.voice import Voice
 
 
 class Answering:
-    """A party's conversation with what surrounds it. `state` is what the party leaves."""
+    """A party's conversation with what surrounds it. `state` is what the party leaves; it
+    `has_gone_on` when it has begun where another run was left.
+    """
 
     def __init__(
         self, party: Party, surroundings: Surroundings, state: State, run_member: RunMember
@@ -28,6 +30,7 @@ class Answering:
         self.hooks = Hooks(party, surroundings, self.voice)
         self.held = Conversation(party, surroundings, state, run_member)
         self.party = party
+        self.has_gone_on = False
         self._surroundings = surroundings
         self._given = state
 
@@ -43,11 +46,7 @@ class Answering:
         self, output: RunOutput | TeamRunOutput, asked: str, history: Sequence[ChatMessage]
     ) -> Failure | None:
         """Hold the conversation and write down all it came to; None when it was answered."""
-        model = self.party.model
-        named = {"model": model.id, "model_provider": model.provider} if model else {}
-        self.voice.says("RunStarted", **named)
-        given = run_input(asked, self._surroundings.start.media)
-        self.held.transcript.open(self._prompt(), list(history), given)
+        self._begin(asked, list(history))
         try:
             answer = await self.held.hold()
         finally:
@@ -58,6 +57,18 @@ class Answering:
         output.status, output.content = RunStatus.COMPLETED, answer
         keep_state(output, self._given, self.state)
         return None
+
+    def _begin(self, asked: str, history: list[ChatMessage]) -> None:
+        start = self._surroundings.start
+        if self.party.parent is None and start.continued is not None:
+            self.has_gone_on = True
+            self.voice.says("RunContinued")
+            self.held.take_up(start.continued, history, asked or None)
+            return
+        model = self.party.model
+        named = {"model": model.id, "model_provider": model.provider} if model else {}
+        self.voice.says("RunStarted", **named)
+        self.held.transcript.open(self._prompt(), history, run_input(asked, start.media))
 
     def withdraw(self, output: RunOutput | TeamRunOutput) -> None:
         """Forget an answer that a check refused, so that nobody reads it."""

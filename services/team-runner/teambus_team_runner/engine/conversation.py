@@ -5,7 +5,7 @@ from dataclasses import replace
 import msgspec
 
 from teambus.contracts.journal import ModelAnswer, ModelAnswered
-from teambus.contracts.output import Metrics, RunOutput, ToolCall, ToolExecution
+from teambus.contracts.output import ChatMessage, Metrics, RunOutput, ToolCall, ToolExecution
 from teambus_team_runner.engine.calls import (
     CallResult,
     Calls,
@@ -25,6 +25,7 @@ from teambus_team_runner.engine.failure import (
 )
 from teambus_team_runner.engine.hearing import Hearing
 from teambus_team_runner.engine.party import Party, Surroundings
+from teambus_team_runner.engine.ports import Continued
 from teambus_team_runner.engine.state import State, merged
 from teambus_team_runner.engine.together import together
 from teambus_team_runner.engine.tools import arguments_shown
@@ -59,6 +60,15 @@ class Conversation:
         self._calls = Calls(party, run_member)
         self._call_ids: set[str] = set()
         self._calls_made = 0
+
+    def take_up(
+        self, continued: Continued, history: list[ChatMessage], message: str | None
+    ) -> None:
+        """Begin where another run was left; its calls and members' runs are this one's as well."""
+        self.transcript.take_up(continued.messages, history, message)
+        self.executions += continued.tools
+        self.responses += continued.responses
+        self._call_ids |= {call.id for each in continued.messages for call in each.tool_calls or []}
 
     async def hold(self) -> str | Failure | None:
         """The final answer, None when it is empty, or why there is none."""

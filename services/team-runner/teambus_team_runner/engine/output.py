@@ -14,6 +14,7 @@ from teambus.contracts.output import (
 )
 from teambus_team_runner.engine.conversation import Conversation
 from teambus_team_runner.engine.party import Party, Surroundings
+from teambus_team_runner.engine.ports import Continued
 from teambus_team_runner.engine.state import State
 
 CONTENT_TYPE = "str"
@@ -38,6 +39,16 @@ def member_output(party: Party, surroundings: Surroundings, asked: TeamRunInput)
     else:
         ids = {"agent_id": who.id, "agent_name": who.name}
     return RunOutput(**_opening(party, surroundings, asked), **ids)
+
+
+def keep_lineage(output: RunOutput | TeamRunOutput, continued: Continued) -> None:
+    """Say which run this one goes on with, and from where."""
+    output.forked_from_run_id = continued.run_id
+    output.forked_from_message_index = continued.index
+    if continued.is_regenerated:
+        output.regenerated_from = continued.run_id
+    if continued.is_cut:
+        output.last_checkpoint_at_message_index = continued.index
 
 
 def fill(output: RunOutput | TeamRunOutput, party: Party, held: Conversation) -> None:
