@@ -6,6 +6,7 @@ from teambus.contracts.catalogue import (
     AgentDescription,
     AppDescription,
     HookDescription,
+    ManifestDescription,
     MemberDescription,
     ModelDescription,
     TeamDescription,
@@ -311,6 +312,12 @@ EXAMPLES: list[Message] = [
         id="news",
         name="News",
         description="what is new",
+        quick_prompts={"desk": ["what is new?"]},
+        manifest={
+            "desk": ManifestDescription(
+                description="d", labels=["news"], quick_prompts=["what is new?"]
+            )
+        },
         teams=[
             TeamDescription(
                 id="desk",
