@@ -19,11 +19,11 @@ from teambus_team_runner.asked import Asked
 from teambus_team_runner.continuing import replaced_by
 from teambus_team_runner.engine.cancellation import EXECUTING, PENDING
 from teambus_team_runner.engine.ports import Finished
+from teambus_team_runner.engine.state import INJECTED
 
 log = structlog.get_logger(__name__)
 
 OUTPUT_TOO_LARGE = "output_too_large"
-INJECTED_STATE = ("current_user_id", "current_session_id", "current_run_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +139,4 @@ def _too_large(size: int, bytes_max: int) -> str:
 def _kept(state: dict[str, Any] | None) -> dict[str, Any] | None:
     if state is None:
         return None
-    return {key: value for key, value in state.items() if key not in INJECTED_STATE}
+    return {key: value for key, value in state.items() if key not in INJECTED}

@@ -5,7 +5,6 @@ import functools
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
@@ -16,6 +15,7 @@ from teambus.bus.journal import Journal
 from teambus.contracts.ids import TeamId
 from teambus.contracts.journal import RunEnded
 from teambus.contracts.output import RunStatus, TeamRunOutput
+from teambus.domain.merging import merged
 from teambus.domain.replay import Past
 from teambus_team_runner.asked import Asked
 from teambus_team_runner.continuing import CannotContinue, continued, load
@@ -266,13 +266,3 @@ def _start(
         media=request.media,
         history_run_ids=[run_id for run_id, _ in session.history],
     )
-
-
-def merged(base: dict[str, Any] | None, over: dict[str, Any] | None) -> dict[str, Any]:
-    """`over` laid on `base`, objects within objects too; neither is changed."""
-    result = dict(base or {})
-    for key, value in (over or {}).items():
-        below = result.get(key)
-        both = isinstance(below, dict) and isinstance(value, dict)
-        result[key] = merged(below, value) if both else value
-    return result

@@ -1,5 +1,6 @@
 """A party's turns: ask the model, do what it calls for, ask again, until it answers or fails."""
 
+import time
 from dataclasses import replace
 
 import msgspec
@@ -42,7 +43,7 @@ from teambus_team_runner.models.port import (
 
 class Conversation:
     """Holds one party's conversation. What it has come to so far is kept when it fails, and of an
-    answer that was cut what was heard.
+    answer that was cut what was heard; `failed` is the answer that was an error.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Conversation:
         self.transcript = Transcript(party)
         self.state = state
         self.answers: list[ModelAnswered] = []
+        self.failed: ModelAnswered | None = None
         self.executions: list[ToolExecution] = []
         self.responses: list[RunOutput] = []
         self.so_far = ""
@@ -82,6 +84,7 @@ class Conversation:
         for number in range(turns_max):
             answered = await self._ask(model, number)
             if failure := failure_in(answered.answer):
+                self.failed = answered
                 return failure
             calls = self._note(answered)
             if not calls:
@@ -95,10 +98,11 @@ class Conversation:
         hearing = Hearing(self._voice, model)
 
         async def call(before_try: BeforeTry) -> ModelAnswer:
+            clock = time.perf_counter()
             try:
                 return await model.answer(request, hearing.announcing(before_try), hearing.heard)
             except ModelError as error:
-                return failed_answer(error)
+                return failed_answer(error, time.perf_counter() - clock)
 
         await self._surroundings.frames.room()
         self._voice.says_asked(model.id, model.provider)

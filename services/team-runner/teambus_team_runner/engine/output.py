@@ -54,7 +54,7 @@ def keep_lineage(output: RunOutput | TeamRunOutput, continued: Continued) -> Non
 def fill(output: RunOutput | TeamRunOutput, party: Party, held: Conversation) -> None:
     """Add what a conversation came to, whether it ended well or not."""
     output.messages = held.transcript.own
-    output.metrics = _metrics(party, held.answers)
+    output.metrics = _metrics(party, held)
     output.tools = held.executions
     if held.answers:
         output.model_provider_data = held.answers[-1].answer.provider_data
@@ -92,18 +92,19 @@ def _opening(party: Party, surroundings: Surroundings, asked: TeamRunInput) -> d
     }
 
 
-def _metrics(party: Party, answers: list[ModelAnswered]) -> Metrics:
+def _metrics(party: Party, held: Conversation) -> Metrics:
     """The party's own tokens; those of its members stand in their runs.
 
     The seconds come from recorded times, so that a run taken over tells the same.
     """
-    total = Metrics()
+    total, answers = Metrics(), held.answers
     for answered in answers:
         _add(total, answered.answer.metrics or Metrics())
     if answers:
         first = answers[0].answer.metrics or Metrics()
         total.time_to_first_token = first.time_to_first_token
-        total.duration = round(answers[-1].at - _begun_at(answers), 6)
+    if told := [*answers, *([held.failed] if held.failed else [])]:
+        total.duration = round(told[-1].at - _begun_at(told), 6)
     if party.model is not None and answers:
         spent = TokenDetails(
             id=party.model.id,

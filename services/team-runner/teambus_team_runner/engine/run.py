@@ -8,7 +8,7 @@ from teambus.contracts.journal import RunPinned
 from teambus.contracts.output import RunOutput, RunStatus, TeamRunInput, TeamRunOutput
 from teambus.domain.agent_runs import carried_form
 from teambus.domain.media import run_input
-from teambus_team_runner.engine.answering import Answering
+from teambus_team_runner.engine.answering import Answering, say_begun
 from teambus_team_runner.engine.cancellation import Cut, RunCancelled
 from teambus_team_runner.engine.failure import Failure, refusal
 from teambus_team_runner.engine.hooks import Hooks
@@ -58,9 +58,12 @@ class _Run:
         self._party = party
         self._surroundings = surroundings
         self._start = surroundings.start
+        self._voice = Voice(party, surroundings)
         self._is_pinned_anew = False
 
     async def finish(self) -> Finished:
+        if not self._party.is_team:
+            say_begun(self._voice, self._party, self._surroundings)
         try:
             pinned = await self._surroundings.steps.pin(self._pin)
         except CheckError as error:
@@ -70,6 +73,7 @@ class _Run:
         party = replace(self._party, created_at=pinned.created_at)
         state = pinned.session_state or {}
         answering = Answering(party, self._surroundings, state, run_member)
+        answering.has_begun = not party.is_team
         asked = run_input(pinned.input_content or "", self._start.media)
         output = _opened(party, self._surroundings, asked)
         if self._is_given_input and not self._is_pinned_anew:
@@ -88,7 +92,7 @@ class _Run:
         asked = run_input(self._start.input, self._start.media)
         state = self._start.session_state
         if self._is_given_input:
-            hooks = Hooks(self._party, self._surroundings, Voice(self._party, self._surroundings))
+            hooks = Hooks(self._party, self._surroundings, self._voice)
             state = await hooks.before(asked, state)
         return RunPinned(
             created_at=self._start.created_at,
