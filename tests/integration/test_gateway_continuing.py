@@ -104,6 +104,17 @@ async def test_an_agents_run_is_gone_on_with_like_a_teams(tmp_path: Path) -> Non
     assert as_team.status_code == 404
 
 
+async def test_another_users_run_is_not_there_to_go_on_with(tmp_path: Path) -> None:
+    async with system(tmp_path) as here, here.gateway() as gateway:
+        before = await an_ended_run(here, gateway, user_id="ann")
+        refused = await go_on(gateway, before, user_id="eve")
+        nobodys = await go_on(gateway, before)
+    assert refused.status_code == 404
+    assert refused.json() == {"detail": f"No runs found for run ID {before}"}
+    assert nobodys.status_code == 200
+    assert len(here.runner.taken) == 2
+
+
 async def test_a_run_at_work_is_not_gone_on_with(tmp_path: Path) -> None:
     async with system(tmp_path, go=False) as here, here.gateway() as gateway:
         reply = await gateway.post("First", session_id="s", background="true")

@@ -173,6 +173,25 @@ async def test_a_run_that_is_not_there_is_not_gone_on_with(
     assert await stored(runs, session_id, run_id) is None
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"continues": Continuation(run_id="r")}, "needs its session_id"),
+        ({"session_id": "s", "continues": Continuation(run_id="")}, "continues.run_id must have"),
+        ({"session_id": "s", "input": ""}, "input must not be empty"),
+    ],
+)
+async def test_a_request_that_names_no_run_to_go_on_with_is_malformed(
+    runs: Runs, fields: dict[str, Any], says: str
+) -> None:
+    run_id = says.replace(" ", "-").replace(".", "-")
+    async with runs.runner():
+        await runs.submit(run_id, team=POET, **fields)
+        end = await runs.end(run_id, team=POET)
+    assert (end.output.status, end.code) == ("ERROR", "malformed_request")
+    assert says in end.output.content
+
+
 async def test_a_cancelled_run_is_not_gone_on_with(runs: Runs) -> None:
     async with runs.runner():
         await runs.cancel("unwanted", team=POET)

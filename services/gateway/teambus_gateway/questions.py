@@ -15,7 +15,7 @@ from teambus.bus.connection import Bus
 from teambus.bus.waiter import RunKey
 from teambus.contracts import subjects
 from teambus.contracts.ids import TEXT_ID_LENGTH_MAX, RunId, new_id, token
-from teambus.contracts.run import RunRequest
+from teambus.contracts.run import Continuation, RunRequest
 from teambus.contracts.runs_api import CancelThisRun, RunStarted, StartRun, WaitForRun
 from teambus.domain.media import mistake_in
 from teambus_gateway.fields import check_json
@@ -139,12 +139,20 @@ def _submission(tenant: str, asked: StartRun) -> Submission:
     return Submission(tenant, asked.team_id, request, origin)
 
 
+def _check_continuation(asked: StartRun, continues: Continuation) -> None:
+    """Raises `ValueError`."""
+    if asked.session_id is None:
+        raise ValueError("a run that continues another needs its session_id")
+    if not 1 <= len(continues.run_id) <= TEXT_ID_LENGTH_MAX:
+        raise ValueError(f"continues.run_id must have 1 to {TEXT_ID_LENGTH_MAX} characters")
+
+
 def _check(asked: StartRun, run_id: RunId) -> None:
     """Raises `ValueError` for what a form would not let through either."""
     if not asked.input and asked.continues is None:
         raise ValueError("input is empty")
-    if asked.continues is not None and asked.session_id is None:
-        raise ValueError("a run that continues another needs its session_id")
+    if asked.continues is not None:
+        _check_continuation(asked, asked.continues)
     for name in ("run_id", "session_id", "user_id"):
         if len(getattr(asked, name) or "") > TEXT_ID_LENGTH_MAX:
             raise ValueError(f"{name} is longer than {TEXT_ID_LENGTH_MAX} characters")
