@@ -15,12 +15,13 @@ from teambus.bus.connection import Bus
 from teambus.bus.waiter import RunKey
 from teambus.contracts import subjects
 from teambus.contracts.ids import TEXT_ID_LENGTH_MAX, RunId, new_id, token
-from teambus.contracts.run import RunRequest
+from teambus.contracts.run import Continuation, RunRequest
 from teambus.contracts.runs_api import CancelThisRun, RunStarted, StartRun, WaitForRun
 from teambus.domain.media import mistake_in
+from teambus_gateway.fields import check_json
 from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
-from teambus_gateway.submission import Origin, Submission, check_json, check_run_id, session_of
+from teambus_gateway.submission import Origin, Submission, check_run_id, session_of
 
 log = structlog.get_logger(__name__)
 
@@ -133,14 +134,25 @@ def _submission(tenant: str, asked: StartRun) -> Submission:
         add_history_to_context=asked.add_history_to_context,
         stream=asked.stream,
         media=asked.media,
+        continues=asked.continues,
     )
     return Submission(tenant, asked.team_id, request, origin)
 
 
+def _check_continuation(asked: StartRun, continues: Continuation) -> None:
+    """Raises `ValueError`."""
+    if asked.session_id is None:
+        raise ValueError("a run that continues another needs its session_id")
+    if not 1 <= len(continues.run_id) <= TEXT_ID_LENGTH_MAX:
+        raise ValueError(f"continues.run_id must have 1 to {TEXT_ID_LENGTH_MAX} characters")
+
+
 def _check(asked: StartRun, run_id: RunId) -> None:
     """Raises `ValueError` for what a form would not let through either."""
-    if not asked.input:
+    if not asked.input and asked.continues is None:
         raise ValueError("input is empty")
+    if asked.continues is not None:
+        _check_continuation(asked, asked.continues)
     for name in ("run_id", "session_id", "user_id"):
         if len(getattr(asked, name) or "") > TEXT_ID_LENGTH_MAX:
             raise ValueError(f"{name} is longer than {TEXT_ID_LENGTH_MAX} characters")

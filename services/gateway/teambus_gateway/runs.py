@@ -27,6 +27,12 @@ from teambus_gateway.submission import Submission, run_path
 log = structlog.get_logger(__name__)
 
 SOURCE = "/teambus/gateway"
+CONTINUATION_STATUSES = {
+    "run_not_found": 404,
+    "run_not_continuable": 409,
+    "wrong_continuation": 400,
+}
+"""Of runs that were to go on with another, and could not any more when they were taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,10 @@ class _Before:
 
 class _Status(msgspec.Struct):
     status: RunStatus
+
+
+class _Refusal(msgspec.Struct):
+    content: str
 
 
 class Runs:
@@ -244,6 +254,9 @@ def answered(found: RunEnd | RunRefused, run_id: RunId) -> RunEnd:
         raise Problem(409, found.detail, found.code, run_id=run_id)
     if found.code == "session_not_found":
         raise Problem(404, "Session not found")
+    if found.code in CONTINUATION_STATUSES:
+        detail = msgspec.json.decode(found.output, type=_Refusal).content
+        raise Problem(CONTINUATION_STATUSES[found.code], detail)
     if found.code == "run_id_in_use":
         raise _in_use(run_id)
     return found
