@@ -37,7 +37,7 @@ def janitor_of(bus: Bus, settings: Settings) -> Janitor:
             settings.janitor_acts_max,
         ),
         OrphanSweep(bus, giving_up.line, settings.orphan_after_s, settings.janitor_looks_max),
-        LagWatch(bus, LagLimits(settings.lag_age_max_s, settings.lag_messages_max), {}),
+        LagWatch(bus, LagLimits(settings.lag_age_max_s, settings.lag_messages_max)),
         agents,
         settings.janitor_sweep_s,
     )
