@@ -205,7 +205,7 @@ async def _buried(bus: Bus) -> list[Finding]:
         _, _, _, _, about, name, _ = subject.split(".")
         names[f"{about} {name}"] += count
     many = ", ".join(f"{count} of {name}" for name, count in names.most_common(NAMED_MAX))
-    mend = f"read them in {topology.DEAD}: each says why"
+    mend = "`teambus dead-letters list` says why, `redrive` and `discard` end it"
     return [note("dead letters", many, mend)]
 
 
