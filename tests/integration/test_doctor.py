@@ -90,6 +90,10 @@ async def test_missing_streams_and_consumers_are_named(place: Here) -> None:
     async with served(place):
         missing = f"app news: its consumer {POOL} is missing"
         assert faults(await looked(place)) == [missing]
+        hook = topology.hook_consumer_name(HOOK)
+        await stream.delete_consumer(topology.REDRIVE, hook)
+        again = f"app news: its consumer {hook} is missing"
+        assert faults(await looked(place)) == [missing, again]
     await stream.delete_stream(topology.LEASES)
     assert faults(await looked(place)) == [f"streams: {topology.LEASES} is missing"]
 

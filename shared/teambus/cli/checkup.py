@@ -38,6 +38,7 @@ class Seen:
     apps: list[AppDescription]
     pools: list[ConsumerState]
     hooks: list[ConsumerState]
+    redrives: list[ConsumerState]
 
 
 async def check(ground: Ground) -> list[Finding]:
@@ -55,6 +56,7 @@ async def check(ground: Ground) -> list[Finding]:
         await catalogue.read(ground.bus),
         await survey.consumers(ground.bus, topology.REQUESTS),
         await survey.consumers(ground.bus, topology.EVENTS),
+        await survey.consumers(ground.bus, topology.REDRIVE),
     )
     found += _catalogued(ground, seen)
     found += await _served(ground, seen)
@@ -94,6 +96,8 @@ def _catalogued(ground: Ground, seen: Seen) -> list[Finding]:
         wanted = [topology.pool_consumer(app, ground.topology)] if app.components else []
         wanted += [topology.hook_consumer(hook, ground.topology) for hook in app.hooks]
         found += _consumers(f"app {app.id}", wanted, [*seen.pools, *seen.hooks])
+        again = [topology.redrive_consumer(hook, ground.topology) for hook in app.hooks]
+        found += _consumers(f"app {app.id}", again, seen.redrives)
     return found
 
 
@@ -205,7 +209,7 @@ async def _buried(bus: Bus) -> list[Finding]:
         _, _, _, _, about, name, _ = subject.split(".")
         names[f"{about} {name}"] += count
     many = ", ".join(f"{count} of {name}" for name, count in names.most_common(NAMED_MAX))
-    mend = "`teambus dead-letters list` says why, `redrive` and `discard` end it"
+    mend = "`teambus dead-letters list` says why, `redrive` tells hooks again, `discard` ends it"
     return [note("dead letters", many, mend)]
 
 
