@@ -9,6 +9,7 @@ from teambus.bus.connection import Bus
 from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
 from teambus_gateway.databases import Databases
+from teambus_gateway.door import Door
 from teambus_gateway.lookup import Lookup
 from teambus_gateway.media import MediaStore
 from teambus_gateway.parts import Parts
@@ -61,4 +62,5 @@ def _parts(bus: Bus, settings: GatewaySettings) -> Parts:
         media_limits=settings.media_limits(),
         media=MediaStore(Bodies(bus), retry_after_s=settings.retry_after_s),
         room=Room(settings.uploads_bytes_max, retry_after_s=settings.retry_after_s),
+        door=Door(retry_after_s=settings.retry_after_s),
     )

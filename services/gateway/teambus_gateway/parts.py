@@ -11,6 +11,7 @@ from teambus_gateway.attachments import MediaLimits
 from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
 from teambus_gateway.databases import Databases
+from teambus_gateway.door import Door
 from teambus_gateway.forms import FormLimits
 from teambus_gateway.lookup import Lookup
 from teambus_gateway.media import MediaStore
@@ -34,6 +35,7 @@ class Parts:
     media_limits: MediaLimits
     media: MediaStore
     room: Room
+    door: Door
 
 
 def json_reply(value: Any, status: int = 200) -> Response:

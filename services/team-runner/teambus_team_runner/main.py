@@ -89,13 +89,18 @@ async def run(settings: Settings, app: TeamBus) -> int:
             "permissions": lambda: bus.violation,
             "draining": lambda: "draining" if stop.is_set() else None,
         }
-        watching = asyncio.create_task(stop_when_closed(bus.closed, stop))
+        watching = asyncio.create_task(_stop_when_closed(bus, stop, runner))
         stack.callback(watching.cancel)
         log.info("ready", app=app.id, components=[each.id for each in app.components])
         settle_memory()
         report(ready=True)
         await runner.run(stop)
         return BUS_LOST if bus.closed.is_set() else 0
+
+
+async def _stop_when_closed(bus: Bus, stop: asyncio.Event, runner: Runner) -> None:
+    await stop_when_closed(bus.closed, stop)
+    runner.give_up()
 
 
 @dataclass(frozen=True, slots=True)

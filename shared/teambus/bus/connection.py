@@ -1,6 +1,7 @@
 """One connection to NATS, set up so that it outlives any outage and never fails silently."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 import nats
 import nats.errors
 import structlog
-from nats.aio.client import Client
+from nats.aio.client import Client, Server
 from nats.aio.msg import Msg
 
 from teambus.bus.errors import BusUnavailable
@@ -21,11 +22,18 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 SERVER_FLOOR = (2, 11)
+RECONNECT_PAUSE_S = 0.2
+PERMISSIONS = "permissions violation"
+CREDENTIALS = "authorization violation"
 
 
 @dataclass(frozen=True, slots=True)
 class BusSettings:
-    """Where the bus is and how long to wait for it."""
+    """Where the bus is and how long to wait for it.
+
+    A server is left for another when it has answered nothing for `deaf_s`, and the connection given
+    up for good when credentials were refused for `refused_s`.
+    """
 
     urls: tuple[str, ...]
     name: str
@@ -34,7 +42,25 @@ class BusSettings:
     request_timeout_s: float = 2
     publish_patience_s: float = 20
     ping_interval_s: float = 10
+    deaf_s: float = 8
+    refused_s: float = 10
     pending_bytes_max: int = 16 * 1024 * 1024
+
+
+class Silence:
+    """Since when nothing was answered."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def end(self) -> None:
+        self._since = None
+
+    def lasts(self, limit_s: float) -> bool:
+        """It begins when this is first asked."""
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        return now - self._since >= limit_s
 
 
 @dataclass(slots=True)
@@ -49,6 +75,7 @@ class Bus:
     violation: str | None = None
     closing: bool = False
     full_until: float = 0
+    silence: Silence = field(default_factory=Silence)
 
     @property
     def full(self) -> bool:
@@ -66,6 +93,21 @@ class Bus:
     def message_bytes_max(self) -> int:
         """The largest body a message carries; larger ones go to the store of large bodies."""
         return max(int(self.client.max_payload) - 128 * 1024, int(self.client.max_payload) // 2)
+
+    def answered(self) -> None:
+        """Somebody who knows what is committed has answered."""
+        self.silence.end()
+
+    async def unanswered(self) -> None:
+        """Nobody who knows has answered; after `deaf_s` of that another server is asked.
+
+        A node cut off from the others keeps its connections, and answers from what it has.
+        """
+        if self.silence.lasts(self.settings.deaf_s) and len(self.client.servers) > 1:
+            self.silence.end()
+            log.warning("nothing answers; turning to another server", left=_address(self.client))
+            await self.client.force_reconnect()
+            _cut(self.client)
 
     async def request(
         self, subject: str, data: bytes, headers: dict[str, str] | None = None
@@ -140,27 +182,6 @@ def check_version(version: object) -> None:
 
 def _options(bus: Bus) -> dict[str, Any]:
     settings = bus.settings
-
-    async def on_error(error: Exception) -> None:
-        # The read loop dies silently when this raises, so it only notes.
-        if "permissions violation" in str(error).lower():
-            bus.violation = str(error)
-            log.error("not permitted on the bus", error=str(error))
-        else:
-            log.warning("bus error", error=repr(error))
-
-    async def on_disconnect() -> None:
-        if not bus.closing:
-            log.warning("bus connection lost")
-
-    async def on_reconnect() -> None:
-        log.info("bus connection restored")
-        for listener in tuple(bus.reconnect_listeners):
-            listener()
-
-    async def on_close() -> None:
-        bus.closed.set()
-
     return {
         "servers": list(settings.urls),
         "name": settings.name,
@@ -168,15 +189,81 @@ def _options(bus: Bus) -> dict[str, Any]:
         "inbox_prefix": f"_INBOX.{settings.name}",
         "connect_timeout": max(1, int(settings.request_timeout_s)),
         "max_reconnect_attempts": -1,
-        "reconnect_time_wait": 0.2,
+        "reconnect_time_wait": RECONNECT_PAUSE_S,
+        "reconnect_to_server_handler": _Choice(bus.client),
         "ping_interval": settings.ping_interval_s,
         "max_outstanding_pings": 2,
         "pending_size": settings.pending_bytes_max,
+        **_listeners(bus),
+    }
+
+
+def _listeners(bus: Bus) -> dict[str, Callable[..., Awaitable[None]]]:
+    refused = Silence()
+
+    async def on_error(error: Exception) -> None:
+        # The read loop dies silently when this raises, so it only notes.
+        text = str(error)
+        if PERMISSIONS in text.lower():
+            bus.violation = text
+            log.error("not permitted on the bus", subject=_subject(text), error=text)
+            return
+        log.warning("bus error", error=repr(error))
+        if CREDENTIALS in text.lower() and refused.lasts(bus.settings.refused_s):
+            log.error("the bus refuses the credentials", error=text)
+            bus.closed.set()
+
+    async def on_disconnect() -> None:
+        if not bus.closing:
+            log.warning("bus connection lost")
+
+    async def on_reconnect() -> None:
+        refused.end()
+        log.info("bus connection restored", server=_address(bus.client))
+        for listener in tuple(bus.reconnect_listeners):
+            listener()
+
+    async def on_close() -> None:
+        if not bus.closing:
+            log.error("the bus closed the connection", why=repr(bus.client.last_error))
+        bus.closed.set()
+
+    return {
         "error_cb": on_error,
         "disconnected_cb": on_disconnect,
         "reconnected_cb": on_reconnect,
         "closed_cb": on_close,
     }
+
+
+class _Choice:
+    """Which server to connect to again: the one that failed least, and not the one just left."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __call__(self, servers: list[Server], _: dict[str, Any]) -> tuple[Server, float]:
+        left = _address(self._client)
+        chosen = min(servers, key=lambda each: each.reconnects + 2 * (each.uri.netloc == left))
+        return chosen, RECONNECT_PAUSE_S
+
+
+def _address(client: Client) -> str | None:
+    """The server that a client is or was connected to."""
+    last = client._current_server
+    return None if last is None else str(last.uri.netloc)
+
+
+def _cut(client: Client) -> None:
+    """Drop what was not sent: the client would wait for a dead link to take it."""
+    writer = getattr(client._transport, "_io_writer", None)
+    if writer is not None:
+        writer.transport.abort()
+
+
+def _subject(violation: str) -> str | None:
+    found = re.search(r'"([^"]+)"', violation)
+    return None if found is None else found[1]
 
 
 async def _close(bus: Bus) -> None:

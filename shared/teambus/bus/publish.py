@@ -73,10 +73,10 @@ async def publish(bus: Bus, message: Publication, *, patience_s: float | None = 
     deadline = time.monotonic() + limit_s
     while True:
         ack = await _try(bus, message, headers)
-        if ack is not None and ack.error is None:
-            return ack
-        if ack is not None and ack.error is not None and not _worth_repeating(ack.error):
-            raise _refusal(ack.error)
+        if ack is not None and not (ack.error and _worth_repeating(ack.error)):
+            bus.answered()
+            return _taken(ack)
+        await bus.unanswered()
         if time.monotonic() >= deadline:
             reason = ack.error.description if ack and ack.error else "no answer"
             raise BusUnavailable(f"{message.subject}: {reason} within {limit_s:g} s")
@@ -87,6 +87,12 @@ async def _try(bus: Bus, message: Publication, headers: dict[str, str]) -> Ack |
     """One try; None when nothing answered, so that the outcome is unknown."""
     reply = await bus.request(message.subject, message.data, headers)
     return None if reply is None else _ack.decode(reply.data)
+
+
+def _taken(ack: Ack) -> Ack:
+    if ack.error is not None:
+        raise _refusal(ack.error)
+    return ack
 
 
 def _worth_repeating(error: ApiError) -> bool:

@@ -18,6 +18,7 @@ NOT_FOUND = 404
 NOT_NOW = 503
 END_OF_PAGE = 204
 STREAM_MISSING = 10059
+ANY_REPLICA = "$JS.API.DIRECT.GET."
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ async def last_nearby(bus: Bus, stream: str, subject: str) -> Stored | None:
 
     For waiting only, where it is asked again.
     """
-    reply = await call(bus, f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
+    reply = await call(bus, f"{ANY_REPLICA}{stream}.{subject}", b"")
     headers = dict(reply.headers or {})
     if headers.get("Status") == str(NOT_FOUND):
         return None
@@ -125,7 +126,7 @@ async def page(
         "batch": messages_max,
         "max_bytes": bytes_max,
     }
-    asked = f"$JS.API.DIRECT.GET.{stream}"
+    asked = f"{ANY_REPLICA}{stream}"
     messages = await bus.request_many(asked, msgspec.json.encode(query), _is_status)
     if messages is None:
         raise BusUnavailable(f"{asked}: no answer")
@@ -142,7 +143,10 @@ async def call(bus: Bus, subject: str, data: bytes, *, patience_s: float | None 
     while True:
         reply = await bus.request(subject, data)
         if reply is not None and not _is_not_now(reply.data):
+            if not subject.startswith(ANY_REPLICA):
+                bus.answered()
             return reply
+        await bus.unanswered()
         if time.monotonic() >= deadline:
             raise BusUnavailable(f"{subject}: no answer within {limit_s:g} s")
         await asyncio.sleep(0.1)
