@@ -7,11 +7,11 @@ from pathlib import Path
 
 import httpx2
 import msgspec
-import pytest
 
 from teambus.bus.api import NobodyAnswers, Reply, ask
 from teambus.contracts import subjects
 from tests.integration.gateway_parts import Served, system
+from tests.support.system import until
 
 RUNS = "/teams/content-team/runs"
 WAIT = subjects.api("default", "run.wait")
@@ -29,6 +29,22 @@ async def draining(gateway: Served) -> AsyncIterator[None]:
 async def wait_on_the_bus(gateway: Served, run_id: str) -> Reply:
     question = msgspec.json.encode({"team_id": "content-team", "run_id": run_id, "timeout_s": 60})
     return await ask(gateway.bus, WAIT, question, wait_s=30)
+
+
+async def nobody_answers(gateway: Served) -> bool:
+    try:
+        reply = await wait_on_the_bus(gateway, "unknown")
+    except NobodyAnswers:
+        return True
+    assert reply.error_code == "503"
+    return False
+
+
+async def inside(gateway: Served, count: int) -> None:
+    async def enough() -> bool:
+        return gateway.parts.door.inside >= count
+
+    await until(enough, 20, f"fewer than {count} are inside")
 
 
 async def test_what_comes_to_a_stopping_gateway_is_told_to_ask_again(tmp_path: Path) -> None:
@@ -77,10 +93,9 @@ async def test_a_request_that_is_not_whole_when_the_drain_is_over_is_told_to_ask
         reader, writer = await asyncio.open_connection(*address)
         head = f"POST {RUNS} HTTP/1.1\r\nhost: here\r\ncontent-length: 100\r\n"
         writer.write(f"{head}content-type: application/x-www-form-urlencoded\r\n\r\n".encode())
+        await inside(gateway, 1)
+        gateway.stop.set()
         async with asyncio.timeout(30):
-            while not gateway.parts.door.inside:
-                await asyncio.sleep(0.01)
-            gateway.stop.set()
             answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         writer.close()
     assert answer.startswith("http/1.1 503")
@@ -109,9 +124,7 @@ async def test_who_waits_on_the_bus_when_the_drain_is_over_is_told_to_ask_again(
         asking = asyncio.create_task(gateway.post())
         await here.runner.until_taken(1)
         waiting = asyncio.create_task(wait_on_the_bus(gateway, here.runner.taken[0].run_id))
-        async with asyncio.timeout(20):
-            while gateway.parts.door.inside < 2:
-                await asyncio.sleep(0.01)
+        await inside(gateway, 2)
         gateway.stop.set()
         reply = await waiting
         await asking
@@ -123,9 +136,6 @@ async def test_a_gateway_that_stopped_takes_no_questions(tmp_path: Path) -> None
         asking = asyncio.create_task(gateway.post())
         await here.runner.until_taken(1)
         async with draining(gateway):
-            with pytest.raises(NobodyAnswers):
-                async with asyncio.timeout(20):
-                    while (await wait_on_the_bus(gateway, "unknown")).error_code == "503":
-                        await asyncio.sleep(0.01)
+            await until(lambda: nobody_answers(gateway), 20, "it takes questions")
             here.runner.go.set()
             assert (await asking).status_code == 200

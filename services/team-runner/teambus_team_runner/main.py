@@ -34,6 +34,7 @@ from teambus.runtime.stopping import (
     exit_with_parent,
     stop_on_signals,
     stop_when_closed,
+    unless_stopped,
 )
 from teambus_team_runner.answers import Answers
 from teambus_team_runner.attempt import AttemptLimits, Attempts
@@ -74,9 +75,10 @@ async def run(settings: Settings, app: TeamBus) -> int:
             management_port(readiness, host=settings.management_host, port=settings.management_port)
         )
         bus = await stack.enter_async_context(connect(_bus_settings(settings)))
-        pool = await provisioned(
-            bus, topology.REQUESTS, topology.pool_name(app.id), wait_s=settings.provision_wait_s
-        )
+        name, wait_s = topology.pool_name(app.id), settings.provision_wait_s
+        pool = await unless_stopped(stop, provisioned(bus, topology.REQUESTS, name, wait_s=wait_s))
+        if pool is None:
+            return 0
         databases = await _databases(stack, settings, app)
         models = await stack.enter_async_context(_models(settings, bus))
         cancels = CancelWatch(bus, WatchLimits(settings.cancels_max, settings.cancel_look_s))

@@ -161,7 +161,8 @@ async def connect(settings: BusSettings) -> AsyncIterator[Bus]:
     except (TimeoutError, OSError, nats.errors.Error) as error:
         await bus.client.close()
         raise BusUnavailable(
-            f"cannot reach NATS at {', '.join(settings.urls)}: {str(error) or 'no answer'}; "
+            f"cannot reach NATS at {', '.join(map(_public, settings.urls))}: "
+            f"{str(error) or 'no answer'}; "
             "is nats-server running there, and is NATS_URL right?"
         ) from error
     try:
@@ -244,14 +245,22 @@ class _Choice:
 
     def __call__(self, servers: list[Server], _: dict[str, Any]) -> tuple[Server, float]:
         left = _address(self._client)
-        chosen = min(servers, key=lambda each: each.reconnects + 2 * (each.uri.netloc == left))
+        chosen = min(
+            servers, key=lambda each: each.reconnects + 2 * (_public(each.uri.netloc) == left)
+        )
         return chosen, RECONNECT_PAUSE_S
 
 
-def _address(client: Client) -> str | None:
+def _address(client: Client) -> str:
     """The server that a client is or was connected to."""
     last = client._current_server
-    return None if last is None else str(last.uri.netloc)
+    return "" if last is None else _public(last.uri.netloc)
+
+
+def _public(url: str) -> str:
+    """Without the password that may stand in it."""
+    scheme, slashes, place = url.rpartition("//")
+    return f"{scheme}{slashes}{place.rpartition('@')[2]}"
 
 
 def _cut(client: Client) -> None:
