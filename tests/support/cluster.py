@@ -79,7 +79,9 @@ class Node:
         command = [*self.inside, str(find_binary()), "-c", str(self.folder / "nats-server.conf")]
         with (self.folder / "said").open("ab") as said:
             if earlier_s:
-                self._process = started_at_another_time(command, earlier_s, said, _die_with_us)
+                self._process = started_at_another_time(
+                    find_binary(), command, earlier_s, said, _die_with_us
+                )
             else:
                 self._process = subprocess.Popen(
                     command,
@@ -121,7 +123,7 @@ class Node:
     async def healthy(self) -> bool:
         """Whether it has all that the others have."""
         try:
-            answer = await asyncio.to_thread(self._asked, "healthz")
+            answer = await asyncio.to_thread(self.asked, "healthz")
         except OSError:
             return False
         return bool(answer.get("status") == "ok")
@@ -134,7 +136,7 @@ class Node:
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         return "\n".join([(self.folder / "said").read_text(), *lines[-15:]])
 
-    def _asked(self, what: str) -> dict[str, Any]:
+    def asked(self, what: str) -> dict[str, Any]:
         with urllib.request.urlopen(f"http://{self.host}:{self._http}/{what}", timeout=2) as said:
             answer: dict[str, Any] = json.load(said)
         return answer
@@ -212,7 +214,7 @@ class Cluster:
         return node
 
     async def _knows_all(self, node: Node) -> bool:
-        known = (await asyncio.to_thread(node._asked, "jsz")).get("meta_cluster", {})
+        known = (await asyncio.to_thread(node.asked, "jsz")).get("meta_cluster", {})
         return bool(known.get("leader")) and known.get("cluster_size") == SIZE
 
 

@@ -40,13 +40,11 @@ class Network:
         _ip("link", "set", self._cable(host), "up")
 
     def part(self, host: int) -> None:
-        """The host does not reach the other hosts any more, but this process does."""
-        for other in self._others(host):
-            _ip("-n", self._host(host), "route", "add", "blackhole", self.address(other))
+        """The host and the others do not reach each other any more, but this process all."""
+        self._let_know(host, "add")
 
     def join(self, host: int) -> None:
-        for other in self._others(host):
-            _ip("-n", self._host(host), "route", "del", "blackhole", self.address(other))
+        self._let_know(host, "del")
 
     def make(self) -> None:
         _remove_of_the_dead()
@@ -71,6 +69,11 @@ class Network:
         _ip("-n", name, "addr", "add", f"{self.address(host)}/24", "dev", "eth0")
         _ip("-n", name, "link", "set", "eth0", "up")
         _ip("-n", name, "link", "set", "lo", "up")
+
+    def _let_know(self, host: int, verb: str) -> None:
+        for other in self._others(host):
+            for here, there in ((host, other), (other, host)):
+                _ip("-n", self._host(here), "route", verb, "blackhole", self.address(there))
 
     def _others(self, host: int) -> list[int]:
         return [other for other in range(1, self._count + 1) if other != host]

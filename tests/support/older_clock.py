@@ -15,15 +15,21 @@ from typing import BinaryIO
 
 import pytest
 
-TRACE_ME, DETACH = 0, 17
+TRACE_ME, CONTINUE, DETACH = 0, 7, 17
 ASKED = b"__vdso_clock_gettime"
 SYMBOLS = 11
 
 
 def started_at_another_time(
-    command: Sequence[str], shift_s: int, log: BinaryIO, before: Callable[[], None]
+    program: Path,
+    command: Sequence[str],
+    shift_s: int,
+    log: BinaryIO,
+    before: Callable[[], None],
 ) -> "subprocess.Popen[bytes]":
-    """Start `command`, for which it is `shift_s` seconds earlier; `before` runs in it first."""
+    """Run `command`, which becomes `program`, for which it is `shift_s` seconds earlier; `before`
+    is called in it first.
+    """
     if platform.machine() != "x86_64" or platform.system() != "Linux":
         pytest.skip("only on Linux on x86-64 it is known how to give a process another time")
     kernel = ctypes.CDLL(None, use_errno=True)
@@ -37,11 +43,19 @@ def started_at_another_time(
         process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=traced)  # noqa: PLW1509 - no thread
     except subprocess.SubprocessError as error:
         pytest.skip(f"a process may not be traced here: {error}")
-    _, status = os.waitpid(process.pid, 0)
-    assert os.WIFSTOPPED(status), f"it did not stop to be changed: {status}"
+    _stopped(process.pid)
+    while os.path.realpath(f"/proc/{process.pid}/exe") != os.path.realpath(program):
+        # Whatever enters a namespace first becomes the program by another exec.
+        kernel.ptrace(CONTINUE, process.pid, 0, 0)
+        _stopped(process.pid)
     _set_back(process.pid, shift_s)
     kernel.ptrace(DETACH, process.pid, 0, 0)
     return process
+
+
+def _stopped(pid: int) -> None:
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSTOPPED(status), f"it did not stop to be changed: {status}"
 
 
 def _set_back(pid: int, shift_s: int) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import nats
 import nats.errors
@@ -20,6 +20,7 @@ from teambus.bus.replies import Replies
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+Asked: TypeAlias = Literal["write", "read", "pull"]
 
 SERVER_FLOOR = (2, 11)
 RECONNECT_PAUSE_S = 0.2
@@ -75,7 +76,10 @@ class Bus:
     violation: str | None = None
     closing: bool = False
     full_until: float = 0
-    silence: Silence = field(default_factory=Silence)
+    silences: dict[Asked, Silence] = field(
+        default_factory=lambda: {"write": Silence(), "read": Silence(), "pull": Silence()}
+    )
+    moving: asyncio.Task[None] | None = None
 
     @property
     def full(self) -> bool:
@@ -94,20 +98,21 @@ class Bus:
         """The largest body a message carries; larger ones go to the store of large bodies."""
         return max(int(self.client.max_payload) - 128 * 1024, int(self.client.max_payload) // 2)
 
-    def answered(self) -> None:
-        """Somebody who knows what is committed has answered."""
-        self.silence.end()
+    def answered(self, asked: Asked) -> None:
+        """Somebody who leads a stream or consumer has answered."""
+        self.silences[asked].end()
 
-    async def unanswered(self) -> None:
-        """Nobody who knows has answered; after `deaf_s` of that another server is asked.
+    def unanswered(self, asked: Asked) -> None:
+        """Nobody who leads has answered; after `deaf_s` of that another server is tried.
 
-        A node cut off from the others keeps its connections, and answers from what it has.
+        A node cut off from the others keeps its clients, and for a while it answers reads of what
+        it led, though it can commit nothing: so each kind of question has a silence of its own.
         """
-        if self.silence.lasts(self.settings.deaf_s) and len(self.client.servers) > 1:
-            self.silence.end()
+        if self.silences[asked].lasts(self.settings.deaf_s) and len(self.client.servers) > 1:
+            for silence in self.silences.values():
+                silence.end()
             log.warning("nothing answers; turning to another server", left=_address(self.client))
-            await self.client.force_reconnect()
-            _cut(self.client)
+            self.moving = asyncio.create_task(_move(self.client), name="turn to another server")
 
     async def request(
         self, subject: str, data: bytes, headers: dict[str, str] | None = None
@@ -263,8 +268,9 @@ def _public(url: str) -> str:
     return f"{scheme}{slashes}{place.rpartition('@')[2]}"
 
 
-def _cut(client: Client) -> None:
-    """Drop what was not sent: the client would wait for a dead link to take it."""
+async def _move(client: Client) -> None:
+    """What was not sent is dropped: the client would wait for a dead link to take it."""
+    await client.force_reconnect()
     writer = getattr(client._transport, "_io_writer", None)
     if writer is not None:
         writer.transport.abort()

@@ -18,6 +18,7 @@ from teambus.bus.errors import (
 from teambus.contracts import headers as names
 
 WRITE_IN_FLIGHT = 10164
+REPEAT_IN_FLIGHT = 10158
 WRONG_LAST_SEQUENCE = 10071
 OVER_A_LIMIT = 10077
 QUOTA_TEXT = "maximum messages per subject"
@@ -74,9 +75,9 @@ async def publish(bus: Bus, message: Publication, *, patience_s: float | None = 
     while True:
         ack = await _try(bus, message, headers)
         if ack is not None and not (ack.error and _worth_repeating(ack.error)):
-            bus.answered()
+            bus.answered("write")
             return _taken(ack)
-        await bus.unanswered()
+        bus.unanswered("write")
         if time.monotonic() >= deadline:
             reason = ack.error.description if ack and ack.error else "no answer"
             raise BusUnavailable(f"{message.subject}: {reason} within {limit_s:g} s")
@@ -96,7 +97,7 @@ def _taken(ack: Ack) -> Ack:
 
 
 def _worth_repeating(error: ApiError) -> bool:
-    if error.err_code == WRITE_IN_FLIGHT:
+    if error.err_code in (WRITE_IN_FLIGHT, REPEAT_IN_FLIGHT):
         return True
     return error.code == 503 and error.err_code != OVER_A_LIMIT
 

@@ -139,7 +139,7 @@ class Inbox:
     async def _keep_asked(self, count: int) -> None:
         if self._silent():
             self._stale = True
-            await self._bus.unanswered()
+            self._bus.unanswered("pull")
         if not self._bus.connected:
             return
         if self._stale:
@@ -201,14 +201,14 @@ class Inbox:
         self._heard_at = time.monotonic()
         headers = message.headers or {}
         if status == "100":
-            self._bus.answered()
+            self._bus.answered("pull")
             self._trouble = None
         elif status in ORDINARY_ENDS:
             pending = int(headers.get("Nats-Pending-Messages", self._asked))
             self._asked = max(0, self._asked - pending)
             self._wake.set()
         else:
-            self._on_trouble(headers.get("Description") or f"status {status}")
+            self._on_trouble((headers.get("Description") or "").strip() or f"status {status}")
 
     def _on_trouble(self, why: str) -> None:
         """The consumer moved, went or is not there yet: ask anew, after a pause, saying it once."""
@@ -216,6 +216,7 @@ class Inbox:
             log.warning("pull ended", consumer=self._next, why=why)
         self._trouble = why
         self._stale = True
+        self._bus.unanswered("pull")
         self._ask_after = time.monotonic() + self._trouble_pause_s
 
     def _silent(self) -> bool:

@@ -18,6 +18,7 @@ NOT_FOUND = 404
 NOT_NOW = 503
 END_OF_PAGE = 204
 STREAM_MISSING = 10059
+INFO = b'{"type":"io.nats.jetstream.api.v1.stream_info_response"'
 ANY_REPLICA = "$JS.API.DIRECT.GET."
 
 
@@ -50,7 +51,12 @@ class Bounds(msgspec.Struct, frozen=True):
     last_seq: int
 
 
+class _Cluster(msgspec.Struct, frozen=True):
+    leader: str = ""
+
+
 class _Info(msgspec.Struct, frozen=True):
+    cluster: _Cluster | None = None
     state: Bounds | None = None
     error: ApiError | None = None
 
@@ -144,16 +150,22 @@ async def call(bus: Bus, subject: str, data: bytes, *, patience_s: float | None 
         reply = await bus.request(subject, data)
         if reply is not None and not _is_not_now(reply.data):
             if not subject.startswith(ANY_REPLICA):
-                bus.answered()
+                bus.answered("read")
             return reply
-        await bus.unanswered()
+        bus.unanswered("read")
         if time.monotonic() >= deadline:
             raise BusUnavailable(f"{subject}: no answer within {limit_s:g} s")
         await asyncio.sleep(0.1)
 
 
 def _is_not_now(data: bytes) -> bool:
-    """Whether the API says that it cannot answer at the moment, as during an election."""
+    """Whether the API cannot answer at the moment, as during an election.
+
+    A node that knows of no leader tells of a stream what it last heard, without saying so.
+    """
+    if data.startswith(INFO):
+        cluster = _info.decode(data).cluster
+        return cluster is not None and not cluster.leader
     if b'"code":503' not in data[:256].replace(b" ", b""):
         return False
     error = _answer.decode(data).error
