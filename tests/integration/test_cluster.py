@@ -16,10 +16,8 @@ import pytest
 import pytest_asyncio
 
 from teambus.bus import reads, topology
-from teambus.bus.bodies import Bodies
 from teambus.bus.errors import BusUnavailable
-from teambus.bus.requests import Requests
-from teambus.contracts.run import RunRequest
+from teambus.bus.publish import Publication, publish
 from tests.support.cluster import Cluster, Node, cluster_of_three, fill
 from tests.support.elsewhere import system_on
 from tests.support.sse import EventSource, SseEvent
@@ -32,6 +30,7 @@ RUNS = "/teams/content-team/runs"
 CALLS_OF_A_RUN = 4
 DISK_MIB = 128
 WAIT_S = 60
+TWO_HOURS_S = 2 * 3600
 SETTINGS = {"TOPOLOGY_REPLICAS": "3", "TOPOLOGY_ACK_WAIT_S": "5", "GATEWAY_LOOK_S": "1"}
 STREAMS = (topology.JOURNAL, topology.EVENTS, topology.SESSIONS, topology.DEAD)
 
@@ -213,10 +212,9 @@ async def test_nothing_is_lost_with_the_quorum(trio: Trio) -> None:
     lost = trio.cluster.nodes[:2]
     await asyncio.gather(*(node.kill() for node in lost))
     await trio.system.model.release("gate")
+    nothing = Publication("teambus.v1.frame.default.nobody", b"{}", "nothing")
     with pytest.raises(BusUnavailable):
-        await Requests(trio.system.bus, Bodies(trio.system.bus), "test").submit(
-            "default", "content-team", RunRequest(run_id="never", input="x", session_id="never")
-        )
+        await publish(trio.system.bus, nothing, patience_s=3)
     for node in lost:
         node.start()
     await trio.cluster.ready()
@@ -237,13 +235,28 @@ async def test_a_node_without_room_on_its_disk_costs_nothing(trio: Trio) -> None
     await trio.cluster.ready()
 
 
-async def test_servers_that_start_again_two_hours_earlier_cost_nothing(trio: Trio) -> None:
-    runs = await held(trio, "earlier")
+async def restarted(trio: Trio, *, earlier_s: int) -> None:
     await asyncio.gather(*(node.kill() for node in trio.cluster.nodes))
-    await trio.system.runner.kill()
     for node in trio.cluster.nodes:
-        node.start(earlier_s=2 * 3600)
+        node.start(earlier_s=earlier_s)
     await trio.cluster.ready()
+
+
+async def test_servers_that_start_again_with_an_older_time_cost_nothing(trio: Trio) -> None:
+    runs = await held(trio, "older-time")
+    await restarted(trio, earlier_s=TWO_HOURS_S)
+    await trio.system.model.release("gate")
+    await runs.end_well()
+
+
+async def test_a_run_left_by_a_runner_when_servers_had_an_older_time_ends_once_it_is_right(
+    trio: Trio,
+) -> None:
+    """The servers count from when the run was given out, which for them is yet to come."""
+    runs = await held(trio, "left")
+    await trio.system.runner.kill()
+    await restarted(trio, earlier_s=TWO_HOURS_S)
     await trio.system.runner.start()
+    await restarted(trio, earlier_s=0)
     await trio.system.model.release("gate")
     await runs.end_well(repeated=2)
