@@ -56,7 +56,8 @@ async def pairs_of(system: System) -> AsyncIterator[Pairs]:
     pairs = Pairs(system)
     await system.provision()
     try:
-        await asyncio.gather(*(process.start() for process in pairs.all))
+        for half in pairs.halves:
+            await asyncio.gather(*(process.start() for process in half))
         yield pairs
     finally:
         await asyncio.gather(*(process.close() for process in pairs.all))

@@ -11,11 +11,12 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import nats
 import nats.errors
 import structlog
-from nats.aio.client import Client, Server
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from teambus.bus.errors import BusUnavailable
 from teambus.bus.replies import Replies
+from teambus.bus.servers import RECONNECT_PAUSE_S, Choice, Silence, address, leave_server, public
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +24,6 @@ T = TypeVar("T")
 Asked: TypeAlias = Literal["write", "read", "pull"]
 
 SERVER_FLOOR = (2, 11)
-RECONNECT_PAUSE_S = 0.2
 PERMISSIONS = "permissions violation"
 CREDENTIALS = "authorization violation"
 
@@ -46,22 +46,6 @@ class BusSettings:
     deaf_s: float = 8
     refused_s: float = 10
     pending_bytes_max: int = 16 * 1024 * 1024
-
-
-class Silence:
-    """Since when nothing was answered."""
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-
-    def end(self) -> None:
-        self._since = None
-
-    def lasts(self, limit_s: float) -> bool:
-        """It begins when this is first asked."""
-        now = time.monotonic()
-        self._since = now if self._since is None else self._since
-        return now - self._since >= limit_s
 
 
 @dataclass(slots=True)
@@ -111,8 +95,10 @@ class Bus:
         if self.silences[asked].lasts(self.settings.deaf_s) and len(self.client.servers) > 1:
             for silence in self.silences.values():
                 silence.end()
-            log.warning("nothing answers; turning to another server", left=_address(self.client))
-            self.moving = asyncio.create_task(_move(self.client), name="turn to another server")
+            log.warning("nothing answers; turning to another server", left=address(self.client))
+            self.moving = asyncio.create_task(
+                leave_server(self.client), name="turn to another server"
+            )
 
     async def request(
         self, subject: str, data: bytes, headers: dict[str, str] | None = None
@@ -166,7 +152,7 @@ async def connect(settings: BusSettings) -> AsyncIterator[Bus]:
     except (TimeoutError, OSError, nats.errors.Error) as error:
         await bus.client.close()
         raise BusUnavailable(
-            f"cannot reach NATS at {', '.join(map(_public, settings.urls))}: "
+            f"cannot reach NATS at {', '.join(map(public, settings.urls))}: "
             f"{str(error) or 'no answer'}; "
             "is nats-server running there, and is NATS_URL right?"
         ) from error
@@ -196,7 +182,7 @@ def _options(bus: Bus) -> dict[str, Any]:
         "connect_timeout": max(1, int(settings.request_timeout_s)),
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": RECONNECT_PAUSE_S,
-        "reconnect_to_server_handler": _Choice(bus.client),
+        "reconnect_to_server_handler": Choice(bus.client),
         "ping_interval": settings.ping_interval_s,
         "max_outstanding_pings": 2,
         "pending_size": settings.pending_bytes_max,
@@ -225,7 +211,7 @@ def _listeners(bus: Bus) -> dict[str, Callable[..., Awaitable[None]]]:
 
     async def on_reconnect() -> None:
         refused.end()
-        log.info("bus connection restored", server=_address(bus.client))
+        log.info("bus connection restored", server=address(bus.client))
         for listener in tuple(bus.reconnect_listeners):
             listener()
 
@@ -240,40 +226,6 @@ def _listeners(bus: Bus) -> dict[str, Callable[..., Awaitable[None]]]:
         "reconnected_cb": on_reconnect,
         "closed_cb": on_close,
     }
-
-
-class _Choice:
-    """Which server to connect to again: the one that failed least, and not the one just left."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def __call__(self, servers: list[Server], _: dict[str, Any]) -> tuple[Server, float]:
-        left = _address(self._client)
-        chosen = min(
-            servers, key=lambda each: each.reconnects + 2 * (_public(each.uri.netloc) == left)
-        )
-        return chosen, RECONNECT_PAUSE_S
-
-
-def _address(client: Client) -> str:
-    """The server that a client is or was connected to."""
-    last = client._current_server
-    return "" if last is None else _public(last.uri.netloc)
-
-
-def _public(url: str) -> str:
-    """Without the password that may stand in it."""
-    scheme, slashes, place = url.rpartition("//")
-    return f"{scheme}{slashes}{place.rpartition('@')[2]}"
-
-
-async def _move(client: Client) -> None:
-    """What was not sent is dropped: the client would wait for a dead link to take it."""
-    await client.force_reconnect()
-    writer = getattr(client._transport, "_io_writer", None)
-    if writer is not None:
-        writer.transport.abort()
 
 
 def _subject(violation: str) -> str | None:
