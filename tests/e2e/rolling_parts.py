@@ -78,7 +78,10 @@ class Told:
 class Crowd:
     """Clients. Each begins anew until `enough`, and finishes what it began."""
 
-    def __init__(self, system: System, urls: tuple[str, ...], http: httpx2.AsyncClient) -> None:
+    def __init__(
+        self, system: System, urls: tuple[str, ...], http: httpx2.AsyncClient, *, name: str = "run"
+    ) -> None:
+        self._name = name
         self.told = Told()
         self.enough = asyncio.Event()
         self._system = system
@@ -89,7 +92,7 @@ class Crowd:
 
     async def ask(self, how: Callable[["Crowd", str], Awaitable[None]]) -> None:
         while not self.enough.is_set():
-            await how(self, f"run-{next(self._numbers)}")
+            await how(self, f"{self._name}-{next(self._numbers)}")
             await asyncio.sleep(PAUSE_S)
 
     async def waits(self, key: str) -> None:

@@ -18,6 +18,7 @@ import pytest_asyncio
 from teambus.bus import reads, topology
 from teambus.bus.errors import BusUnavailable
 from teambus.bus.publish import Publication, publish
+from tests.e2e.rolling_parts import EVERY_WAY, Crowd
 from tests.support.cluster import Cluster, Node, cluster_of_three, fill
 from tests.support.elsewhere import system_on
 from tests.support.sse import EventSource, SseEvent
@@ -260,3 +261,23 @@ async def test_a_run_left_by_a_runner_when_servers_had_an_older_time_ends_once_i
     await restarted(trio, earlier_s=0)
     await trio.system.model.release("gate")
     await runs.end_well(repeated=2)
+
+
+async def test_a_rolling_restart_of_the_servers_costs_nothing(trio: Trio) -> None:
+    system = trio.system
+    await system.model.rules([])
+    async with httpx2.AsyncClient(timeout=2 * WAIT_S) as http:
+        crowd = Crowd(system, (f"http://127.0.0.1:{system.port}",), http, name="rolling")
+        asking = [asyncio.create_task(crowd.ask(how)) for how in EVERY_WAY]
+        for node in trio.cluster.nodes:
+            await node.stop()
+            node.start()
+            await trio.cluster.ready()
+        crowd.enough.set()
+        await asyncio.gather(*asking)
+    assert crowd.told.wrong == []
+    assert len(crowd.told.runs) >= len(EVERY_WAY)
+    ends = [end.run_id for end in await system.every_completed()]
+    for run_id in crowd.told.runs:
+        assert ends.count(run_id) == 1
+        await system.hook_lines(1, wait_s=WAIT_S, containing=f"{run_id} COMPLETED")
