@@ -58,7 +58,7 @@ async def test_what_comes_to_a_stopping_gateway_is_told_to_ask_again(tmp_path: P
             assert (await asking).status_code == 200
         await gateway.serving
     for refused in (known, new):
-        assert (refused.status_code, refused.json()["code"]) == (503, "draining")
+        assert (refused.status_code, refused.json()["code"]) == (503, "stopping")
         assert int(refused.headers["retry-after"]) > 0
         assert refused.headers["connection"] == "close"
     assert len(here.runner.taken) == 1

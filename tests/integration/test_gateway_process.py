@@ -98,7 +98,7 @@ async def test_a_terminated_gateway_answers_those_who_wait_and_sends_others_else
             assert await until(unready, 5, "still ready") == {"draining": "stopping"}
             async with httpx2.AsyncClient(base_url=url) as other:
                 refused = await other.post("/teams/content-team/runs", data=FORM)
-            assert (refused.status_code, refused.json()["code"]) == (503, "draining")
+            assert (refused.status_code, refused.json()["code"]) == (503, "stopping")
             assert len(here.runner.taken) == 1
             here.runner.go.set()
             assert (await asking).status_code == 200

@@ -47,7 +47,7 @@ class Door:
 
     def refusal(self) -> Problem:
         detail = "this gateway is stopping; ask again, and another one answers"
-        return Problem(503, detail, "draining", retry_after_s=self._retry_after_s)
+        return Problem(503, detail, "stopping", retry_after_s=self._retry_after_s)
 
     def cut_off(self) -> Problem:
         detail = (

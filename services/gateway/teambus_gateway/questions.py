@@ -76,7 +76,8 @@ class Questions:
         run = RunKey(question.tenant, wanted.team_id, wanted.run_id)
         end = await self._parts.runs.wait(run, wait_s)
         if end is None and self._parts.door.shut.is_set():
-            raise self._parts.door.refusal()
+            detail = "this gateway is stopping and the run goes on; ask again"
+            raise Problem(503, detail, "draining", run_id=wanted.run_id)
         if end is None:
             detail = f"the run has not ended within {wait_s:g} s; ask again"
             raise Problem(504, detail, "reply_timeout", run_id=wanted.run_id)
