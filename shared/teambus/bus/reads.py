@@ -51,8 +51,19 @@ class Bounds(msgspec.Struct, frozen=True):
     last_seq: int
 
 
+class _Replica(msgspec.Struct, frozen=True):
+    current: bool = False
+
+
 class _Cluster(msgspec.Struct, frozen=True):
     leader: str = ""
+    replicas: list[_Replica] = []
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is a leader, and somebody follows it."""
+        followed = not self.replicas or any(each.current for each in self.replicas)
+        return bool(self.leader) and followed
 
 
 class _Info(msgspec.Struct, frozen=True):
@@ -161,11 +172,11 @@ async def call(bus: Bus, subject: str, data: bytes, *, patience_s: float | None 
 def _is_not_now(data: bytes) -> bool:
     """Whether the API cannot answer at the moment, as during an election.
 
-    A node that knows of no leader tells of a stream what it last heard, without saying so.
+    A node cut off from the others tells of a stream what it last heard, without saying so.
     """
     if data.startswith(INFO):
         cluster = _info.decode(data).cluster
-        return cluster is not None and not cluster.leader
+        return cluster is not None and not cluster.is_whole
     if b'"code":503' not in data[:256].replace(b" ", b""):
         return False
     error = _answer.decode(data).error
