@@ -39,14 +39,15 @@ def test_an_answer_ends_a_silence(now: list[float]) -> None:
 
 def chosen(left: str, **reconnects: int) -> str:
     """Which of the servers, by name, after the one that was left."""
-    client = SimpleNamespace(_current_server=SimpleNamespace(uri=urlparse(f"nats://{left}:1")))
+    server = SimpleNamespace(uri=urlparse(f"nats://{left}:1"))
+    client = SimpleNamespace(_current_server=server, _transport=None)
     pool: list[Any] = [
         Server(uri=urlparse(f"nats://user:secret@{name}:1"), reconnects=count)
         for name, count in reconnects.items()
     ]
-    server, pause_s = Choice(cast(Client, client))(pool, {})
+    next_one, pause_s = Choice(cast(Client, client))(pool, {})
     assert pause_s > 0
-    return str(server.uri.hostname)
+    return str(next_one.uri.hostname)
 
 
 def test_the_server_that_was_left_is_not_the_next() -> None:

@@ -31,6 +31,8 @@ class Choice:
         self._client = client
 
     def __call__(self, servers: list[Server], _: dict[str, Any]) -> tuple[Server, float]:
+        # Of an attempt that failed halfway the client forgets the connection without closing it.
+        _drop_connection(self._client)
         left = address(self._client)
         chosen = min(
             servers, key=lambda each: each.reconnects + 2 * (public(each.uri.netloc) == left)
@@ -53,6 +55,10 @@ def public(url: str) -> str:
 async def leave_server(client: Client) -> None:
     """What was not sent is dropped: the client would wait for a dead link to take it."""
     await client.force_reconnect()
+    _drop_connection(client)
+
+
+def _drop_connection(client: Client) -> None:
     writer = getattr(client._transport, "_io_writer", None)
     if writer is not None:
         writer.transport.abort()
