@@ -13,10 +13,10 @@ UV ?= uv
 LOCK := UV_PYTHON_DOWNLOADS=never $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-package teambus --no-emit-package teambus-gateway --no-emit-package teambus-team-runner --no-emit-package teambus-hook-runner $(UV_ARGS)
 
-.PHONY: help setup demo run test check lint peers bench contracts wheels lock
+.PHONY: help setup demo run test check lint chaos chaos-mutations peers bench contracts wheels lock
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/.runtime ## install teambus and its services into .venv
 
@@ -37,6 +37,12 @@ lint: .venv/.tests ## check format, lint, types and layers
 	@$(RUN) ruff check --quiet .
 	@$(RUN) mypy --no-error-summary
 	@.venv/bin/lint-imports --no-logo
+
+chaos: .venv/.tests ## kill everything at random for ten minutes, then count what was lost (CHAOS_ARGS="--seed 1 --duration-s 60")
+	@.venv/bin/python -m tests.chaos $(CHAOS_ARGS)
+
+chaos-mutations: .venv/.tests ## take one guard away after the other, and see that chaos misses each (CHAOS_ARGS="--only journal")
+	@.venv/bin/python -m tests.chaos.mutate $(CHAOS_ARGS)
 
 peers: .peers/agno/complete ## install the real AgentOS, which tests/peers asks the same as us
 

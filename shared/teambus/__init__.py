@@ -14,6 +14,7 @@ from teambus.app.marks import hook
 from teambus.app.models import OpenAIChat
 from teambus.app.teambus import TeamBus
 from teambus.app.teams import Team
+from teambus.app.tool_marks import tool
 from teambus.app.webhooks import WebhookHook
 from teambus.contracts.output import RunOutput, RunStatus, TeamRunInput, TeamRunOutput
 
@@ -37,4 +38,5 @@ __all__ = [
     "TeamRunOutput",
     "WebhookHook",
     "hook",
+    "tool",
 ]

@@ -13,7 +13,7 @@ from teambus.contracts.catalogue import (
 )
 from teambus.contracts.control import CancelRun
 from teambus.contracts.frames import Frame, FrameBatch
-from teambus.contracts.hook import DeadLetter, HookFailure, HookOutcome
+from teambus.contracts.hook import DeadLetter, HookFailure, HookOutcome, RedriveDelivery
 from teambus.contracts.journal import (
     AttemptReleased,
     AttemptStarted,
@@ -23,9 +23,11 @@ from teambus.contracts.journal import (
     Record,
     RunEnded,
     RunPinned,
+    ToolIntended,
     ToolResult,
     ToolReturned,
 )
+from teambus.contracts.lease import LeaseRecord
 from teambus.contracts.media import Media, MediaOutput, MediaReference
 from teambus.contracts.message import Message
 from teambus.contracts.output import (
@@ -219,6 +221,7 @@ RECORDS: list[Record] = [
         ),
         at=1_700_000_001.0,
     ),
+    ToolIntended(path="leader/0/tool:call_2", digest="jkl", tool="charge", at=1_700_000_001.5),
     RunEnded(completed=COMPLETED, fence=3, session_state={"k": 2}),
 ]
 
@@ -283,6 +286,8 @@ EXAMPLES: list[Message] = [
         failures=[FAILURE],
         retry_at=3.5,
         at=2.5,
+        generation=1,
+        replay="p-1",
     ),
     DeadLetter(
         id="default:note:r-1",
@@ -299,6 +304,17 @@ EXAMPLES: list[Message] = [
         failures=[FAILURE],
         traceback="Traceback",
         body="{",
+        generation=1,
+    ),
+    RedriveDelivery(
+        delivery_id="default:note:r-1",
+        tenant="default",
+        hook="note",
+        event=COMPLETED,
+        generation=2,
+        asked_at=10.5,
+        suspect=True,
+        replay="p-1",
     ),
     AppDescription(
         id="news",
@@ -373,5 +389,13 @@ EXAMPLES: list[Message] = [
                 metadata={"m": "x"},
             )
         ],
+    ),
+    LeaseRecord(
+        name="janitor",
+        term=3,
+        holder="team-runner-host-1",
+        lease_s=30.0,
+        renewed_at=1700000000.5,
+        notes={"n": 1},
     ),
 ]

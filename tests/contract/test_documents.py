@@ -11,7 +11,7 @@ import pytest
 
 from teambus.bus import topology
 from teambus.cli import contracts, schemas
-from teambus.cli.asyncapi import fits, repeated
+from teambus.cli.asyncapi import repeated
 from teambus.contracts import subjects
 from teambus.contracts.channels import CHANNELS
 from tests.contract.examples import EXAMPLES
@@ -22,7 +22,7 @@ COMMITTED = ROOT / "shared" / "contracts"
 STREAMS = topology.streams(topology.TopologySettings())
 LINES = [(kind, number, line) for kind, said in lines().items() for number, line in enumerate(said)]
 SAMPLE = {"kind": "completed", "leg": 0, "verb": "run.start"}
-NOT_SUBJECTS = {"session_token"}
+NOT_SUBJECTS = {"session_token", "fits"}
 DOCUMENT: dict[str, Any] = json.loads((COMMITTED / contracts.ASYNCAPI).read_text())
 
 
@@ -111,7 +111,7 @@ def test_all_that_a_stream_keeps_and_repeats_is_described(stream: dict[str, Any]
     if stream["name"] == topology.BODIES:
         return  # An object store in NATS's own layout; the document names it where it is needed.
     for subject in stream["subjects"]:
-        kept = [c.address for c in CHANNELS if fits(c.address, subject)]
+        kept = [c.address for c in CHANNELS if subjects.fits(c.address, subject)]
         assert kept, subject
         for address in kept if "republish" in stream else ():
             heard = repeated(address, stream["republish"])
@@ -138,7 +138,9 @@ def every_subject() -> dict[str, str]:
 
 @pytest.mark.parametrize(("name", "subject"), every_subject().items())
 def test_every_subject_that_is_made_is_described_once(name: str, subject: str) -> None:
-    said_there = [a for a in addresses() if fits(a, subject) or pattern(a).fullmatch(subject)]
+    said_there = [
+        a for a in addresses() if subjects.fits(a, subject) or pattern(a).fullmatch(subject)
+    ]
     assert len(said_there) == 1, (subject, said_there)
 
 

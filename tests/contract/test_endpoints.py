@@ -6,10 +6,14 @@ from typing import Any, cast
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.contracts.endpoints import ENDPOINTS
+from teambus.runtime.hands import Hands
 from teambus_gateway.parts import Parts
 from teambus_gateway.questions import answering_questions
+from teambus_hook_runner.calling import Calling, saying_what_is_called
 from teambus_team_runner.answers import Answers
 from teambus_team_runner.databases import Databases
+from teambus_team_runner.holders import HolderLimits, Holders
+from teambus_team_runner.presence import present
 
 
 class ListeningBus:
@@ -29,12 +33,18 @@ class ListeningBus:
 
 @asynccontextmanager
 async def answering(bus: ListeningBus) -> Any:
-    """A gateway and a team-runner of one database answer."""
+    """A gateway, a hook-runner and a team-runner of one database answer."""
     real = cast("Bus", bus)
     nothing: Any = None
     answers = Answers(real, Bodies(real), cast("Databases", nothing), at_once_max=1)
+    holders = Holders(real, "runner-1", HolderLimits())
     async with answering_questions(real, cast("Parts", nothing), at_once_max=1):
-        async with answers.given({"team-db": "desk"}):
+        async with (
+            answers.given({"team-db": "desk"}),
+            holders.answering(lambda *_: False),
+            present(real, "news", Hands(1, patience_s=1)),
+            saying_what_is_called(real, Calling()),
+        ):
             yield
 
 
@@ -42,5 +52,6 @@ async def test_what_is_answered_is_described_and_what_is_described_is_answered()
     bus = ListeningBus()
     async with answering(bus):
         pass
-    described = {e.address.replace("{tenant}", "*").replace("{db}", "team-db") for e in ENDPOINTS}
+    names = {"tenant": "*", "db": "team-db", "runner": "runner-1", "app": "news"}
+    described = {endpoint.address.format(**names) for endpoint in ENDPOINTS}
     assert set(bus.subjects) == described

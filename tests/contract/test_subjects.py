@@ -27,6 +27,8 @@ def test_subjects_are_what_they_were() -> None:
         subjects.dead("t", "hook", "note", "x:y"): (
             "teambus.v1.dead.t.hook.note.h_1274e286686b54fe765ec40735665b4b"
         ),
+        subjects.lease("janitor"): "teambus.v1.lease.janitor",
+        subjects.redrive("t", "note"): "teambus.v1.redrive.t.note",
         subjects.api("t", "run.start"): "teambus.v1.api.t.run.start",
         subjects.session("t", "s 1"): "teambus.v1.session.t.00015405197323211bba99f5b200123c",
         subjects.session_signal("t", "s 1"): "teambus.v1.open.t.00015405197323211bba99f5b200123c",

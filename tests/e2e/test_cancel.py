@@ -17,7 +17,7 @@ import pytest
 from teambus.testing.model.calls import ScriptedCall
 from tests.e2e.conftest import APPS
 from tests.support.processes import Process
-from tests.support.system import System, _free_port, system_of, until
+from tests.support.system import System, free_port, system_of, until
 
 RUNS, AT_ONCE = 50, 8
 CALLS_OF_A_RUN = 4
@@ -49,7 +49,7 @@ def question(run_id: str) -> str:
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     async with system_of(APPS / "cancels.py", tmp_path, latency_ms=30) as system:
-        port = _free_port()
+        port = free_port()
         gateway = Process(
             "teambus_gateway",
             {**system.environment, "GATEWAY_PORT": str(port)},

@@ -82,7 +82,7 @@ async def listening(story: System) -> AsyncIterator[list[Msg]]:
 
 async def everything_said(story: System, heard: list[Msg]) -> None:
     """A run with its hook, one that says what it does, another request under its id, a question,
-    and a request that nobody can read.
+    a request that nobody can read, and the hook told again.
     """
     said = await story.run(key="contracts", message="Say everything", session_id="s-1")
     await story.hook_lines(1, containing=said["run_id"])
@@ -98,6 +98,9 @@ async def everything_said(story: System, heard: list[Msg]) -> None:
     await until_heard(heard, ".refused", ".dead.")
     await story.model.release("gate")
     await until_heard(heard, f".live.default.{slow['run_id']}.completed", ".frame.batch")
+    assert (await story.teambus("hooks", "replay", "note-run", "--since", "1h"))[0] == 0
+    await story.client.get(f"/teams/content-team/runs/{said['run_id']}/hooks")
+    await until_heard(heard, ".redrive.")
 
 
 async def until_heard(heard: list[Msg], *parts: str) -> None:
@@ -127,6 +130,7 @@ async def test_all_that_is_heard_on_the_bus_is_as_described(lasting_story: Syste
         "session",
         "open",
         "hook",
+        "redrive",
         "dead",
         "api",
     }

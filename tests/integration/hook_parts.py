@@ -17,7 +17,8 @@ from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus, BusSettings, connect
 from teambus.bus.events import Events
 from teambus.bus.provision import provision
-from teambus.bus.topology import EVENTS, TopologySettings, hook_consumer_name
+from teambus.bus.pull import Inbox
+from teambus.bus.topology import EVENTS, REDRIVE, TopologySettings, hook_consumer_name
 from teambus.contracts import subjects
 from teambus.contracts.catalogue import AppDescription, HookDescription
 from teambus.contracts.hook import DeadLetter, HookOutcome, delivery_id
@@ -130,16 +131,39 @@ class Ground:
             await asyncio.sleep(0.03)
         return found
 
+    async def stands_in(self, hook: str, run_id: str, state: str, generation: int) -> HookOutcome:
+        """Wait until the delivery stands so after so many redrives."""
+        deadline = time.monotonic() + WAIT_S
+        while (found := await self.stands(hook, run_id, state)).generation != generation:
+            assert time.monotonic() < deadline, f"{hook} {run_id} is {found}"
+            await asyncio.sleep(0.03)
+        return found
+
+    async def deliver_once_before(self, hook: str) -> None:
+        """As a hook-runner that took a delivery and left no trace."""
+        consumer = hook_consumer_name(self.hook(hook))
+        async with Inbox(self.bus, EVENTS, consumer) as inbox:
+            taken = await inbox.fetch(1, asyncio.Event())
+            while not taken:
+                taken = await inbox.fetch(1, asyncio.Event())
+            await taken[0].nak()
+
     async def letter(self, hook: str, run_id: str) -> DeadLetter | None:
         id_ = delivery_id(TENANT, hook, run_id)
         return await self.events.dead_letter(subjects.dead(TENANT, "hook", hook, id_))
 
+    def mend(self) -> None:
+        """From now on what was `unmended` returns."""
+        Path(f"{self.environment['HOOK_STORY']}.mended").touch()
+
     async def unsettled(self, hook: str) -> int:
-        """How many deliveries the hook's consumer still owes or waits for."""
-        name = hook_consumer_name(self.hook(hook))
-        reply = await reads.call(self.bus, f"$JS.API.CONSUMER.INFO.{EVENTS}.{name}", b"")
-        info = json.loads(reply.data)
-        return int(info["num_pending"]) + int(info["num_ack_pending"])
+        """How many deliveries the hook's consumers still owe or wait for."""
+        name, left = hook_consumer_name(self.hook(hook)), 0
+        for stream in (EVENTS, REDRIVE):
+            reply = await reads.call(self.bus, f"$JS.API.CONSUMER.INFO.{stream}.{name}", b"")
+            info = json.loads(reply.data)
+            left += int(info["num_pending"]) + int(info["num_ack_pending"])
+        return left
 
     async def settled(self, *hooks: str) -> None:
         """Wait until nothing is left to deliver to these hooks."""

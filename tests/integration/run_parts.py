@@ -38,6 +38,7 @@ from teambus.testing.model import ModelServer
 from teambus_team_runner import main as composition
 from teambus_team_runner.databases import Databases
 from teambus_team_runner.line import Line
+from teambus_team_runner.presence import present
 from teambus_team_runner.sessions import (
     LoadedSession,
     RunWrite,
@@ -133,12 +134,14 @@ class Runs:
     ack_wait_s: float = ACK_WAIT_S
 
     @asynccontextmanager
-    async def runner(self, faults: Faults | None = None, **changes: Any) -> AsyncIterator[Any]:
+    async def runner(
+        self, faults: Faults | None = None, *, url: str | None = None, **changes: Any
+    ) -> AsyncIterator[Any]:
         """A runner with a connection of its own; drained when the block ends."""
         settings = Settings((self.nats.url,), "unused", **{**QUICK, **changes})
         stop = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
-            bus = await stack.enter_async_context(connect(bus_settings(self.nats.url)))
+            bus = await stack.enter_async_context(connect(bus_settings(url or self.nats.url)))
             components = {each.id: each for each in self.app.components}
             stores = Stores(StoreSettings())
             stack.push_async_callback(stores.close)
@@ -153,6 +156,7 @@ class Runs:
                 composition.Ground(settings, self.app, bus, pool, databases, models, cancels)
             )
             _arm(runner, faults)
+            await stack.enter_async_context(present(bus, self.app.id, runner.hands))
             working = asyncio.create_task(runner.run(stop))
             try:
                 yield runner

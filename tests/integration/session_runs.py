@@ -8,6 +8,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
 from teambus.app.databases import AsyncSqliteDb
 from teambus.contracts.output import (
     ChatMessage,
@@ -23,6 +26,18 @@ QUICK = StoreSettings(store_busy_timeout_s=2, store_timeout_s=5)
 
 def db_in(folder: Path, table: str = "teambus_sessions") -> AsyncSqliteDb:
     return AsyncSqliteDb(db_file=folder / "made" / "team.db", session_table=table)
+
+
+@contextmanager
+def each_connection_told(pragma: str) -> Iterator[None]:
+    def tell(connection: Any, _: object) -> None:
+        connection.cursor().execute(pragma)
+
+    event.listen(Engine, "connect", tell)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", tell)
 
 
 def message(role: str, content: str, *, from_history: bool = False) -> ChatMessage:

@@ -1,9 +1,11 @@
 """A process that saves runs until it is killed, and names each run once it is saved.
 
-Called with the database file; it saves in a few sessions at once, each run as large as real ones.
+Called with the database file; it saves in a few sessions at once, each run as large as real ones,
+until a file would become larger than it may.
 """
 
 import asyncio
+import resource
 import sys
 from itertools import count
 
@@ -24,7 +26,9 @@ async def _save_for_ever(store: SessionStore, session: int, first: int) -> None:
         print(run_id, flush=True)
 
 
-async def main(file: str, first: str) -> None:
+async def main(file: str, first: str, file_bytes_max: str) -> None:
+    limit = int(file_bytes_max)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     store = await open_store(AsyncSqliteDb(db_file=file), StoreSettings())
     await asyncio.gather(*(_save_for_ever(store, n, int(first)) for n in range(SESSIONS)))
 

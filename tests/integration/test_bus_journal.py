@@ -10,7 +10,7 @@ from teambus.bus import journal as journal_module
 from teambus.bus import topology
 from teambus.bus.bodies import Bodies
 from teambus.bus.errors import BusUnavailable
-from teambus.bus.journal import Fenced, read_entries, read_tail
+from teambus.bus.journal import Fenced, Tail, read_entries, read_tail
 from teambus.bus.publish import Ack, publish
 from teambus.bus.pull import Inbox
 from teambus.bus.reads import call
@@ -226,3 +226,34 @@ async def test_an_entry_whose_body_is_gone_is_told_and_the_rest_is_read(tmp_path
         read = await read_entries(place.bus, Bodies(place.bus), subject, tail, entries_max=9)
         assert "no longer stored" in (read.unreadable or "")
         assert len(read.entries) == 1
+
+
+async def test_a_proof_that_was_slow_to_come_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that a stopped process finds on its doorstep when it wakes."""
+    read_now, asleep_s = journal_module.read_tail, [0.0, 3600.0]
+
+    class Clock:
+        now = 0.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+    async def read(*what: Any, **how: Any) -> Tail:
+        tail = await read_now(*what, **how)
+        if slept_s := asleep_s.pop():
+            clock.now += slept_s
+            await (await journal_of(place.bus, "r")).append(step("theirs"))
+        return tail
+
+    async with here(tmp_path) as place:
+        mine = await journal_of(place.bus, "r")
+        await mine.append(step("mine"))
+        clock = Clock()
+        clock.now = 1e9
+        monkeypatch.setattr(journal_module, "time", clock)
+        monkeypatch.setattr(journal_module, "read_tail", read)
+        with pytest.raises(Fenced):
+            await mine.prove(60)
+        assert asleep_s == []

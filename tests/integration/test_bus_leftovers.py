@@ -109,6 +109,46 @@ async def test_a_renamed_hook_is_a_new_one_and_a_former_one(tmp_path: Path) -> N
         assert await told(place, HOOK, 2) == ["r1", "r2"]
 
 
+async def redrive(place: Here, hook: HookDescription, run: str) -> None:
+    subject = subjects.redrive("default", hook.name)
+    await place.bus.client.jetstream().publish(subject, run.encode())
+
+
+async def told_again(place: Here, hook: HookDescription, count: int) -> list[str]:
+    name = topology.hook_consumer_name(hook)
+    async with Inbox(place.bus, topology.REDRIVE, name, heartbeat_s=0.1) as inbox:
+        return [each.data.decode() for each in await fetch(inbox, count, within_s=20)]
+
+
+async def test_what_was_redriven_to_a_removed_hook_waits_for_it_until_it_is_dropped_by_wish(
+    tmp_path: Path,
+) -> None:
+    async with here(tmp_path) as place:
+        await redrive(place, HOOK, "r1")
+        [left] = await put(place, app())
+        assert left == FormerHook("note", "news", 0, 0, dropped=False, redriven=1)
+        assert "redriven: 1" in str(left)
+        assert await put(place, app(HOOK)) == []
+        assert await told_again(place, HOOK, 1) == ["r1"]
+        [dropped] = await put(place, app(), prune=True)
+        assert dropped == FormerHook("note", "news", 0, 0, dropped=True, redriven=1)
+        assert await server_api.counts(place.bus, topology.REDRIVE, ">") == {}
+
+
+async def test_a_hooks_name_may_go_to_another_app_with_what_is_redriven_to_it(
+    tmp_path: Path,
+) -> None:
+    async with here(tmp_path) as place:
+        await put(place, app())
+        till = TeamDescription(id="till", name="Till")
+        theirs = HookDescription(name="note", app="shop", function="note", teams=["till"])
+        await put(place, AppDescription(id="shop", teams=[till], hooks=[theirs]))
+        await redrive(place, theirs, "r1")
+        [dropped] = await put(place, app(), prune=True)
+        assert dropped == FormerHook("note", "news", 0, 0, dropped=True)
+        assert await told_again(place, theirs, 1) == ["r1"]
+
+
 async def test_hooks_of_other_apps_and_strangers_are_not_touched(tmp_path: Path) -> None:
     async with here(tmp_path) as place:
         other_hook = HookDescription(name="ring", app="shop", function="ring", teams=["till"])

@@ -59,6 +59,7 @@ async def test_a_hook_that_takes_everything_is_given_everything(on: Ground, run:
     assert said["context"] == ["ann", {"d": 3}, {"m": 1}, {"s": 2}]
     assert said["delivery"] == [delivery_id(TENANT, "given", run), 1, "given"]
     assert said["key"] == delivery_id(TENANT, "given", run)
+    assert said["same_key"]
 
 
 async def test_a_hook_hears_only_of_the_ends_it_named(on: Ground, run: str) -> None:

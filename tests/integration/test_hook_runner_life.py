@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from teambus.bus.connection import Bus, BusSettings, connect
-from teambus.bus.pull import Inbox
 from teambus.bus.topology import EVENTS, hook_consumer_name
 from teambus.contracts.hook import DeadLetter, HookFailure, HookOutcome, delivery_id
 from teambus.runtime.service import BUS_LOST
@@ -170,7 +169,7 @@ async def test_a_record_before_the_ack_spares_a_second_call(on: Ground) -> None:
     """As after a hook-runner that died between the two."""
     await on.complete("r1")
     delivered = await stand_in_outcome(on, "r1", "delivered")
-    await deliver_once_before(on, "first")
+    await on.deliver_once_before("first")
     await on.started()
     await on.settled("first", "second", "plain")
     assert on.story(run="r1", hook="first") == []
@@ -181,7 +180,7 @@ async def test_a_recorded_failure_keeps_its_wait_when_the_hook_runner_died(on: G
     await on.complete("r1")
     retry_at = time.time() + 4
     await stand_in_outcome(on, "r1", "failed", retry_at)
-    await deliver_once_before(on, "first")
+    await on.deliver_once_before("first")
     await on.started()
     done = await on.stands("first", "r1", "delivered")
     assert time.time() >= retry_at
@@ -196,7 +195,7 @@ async def test_a_letter_without_its_outcome_means_dead(on: Ground) -> None:
         id=id_, about="hook", name="first", tenant=TENANT, reason="x", died_at=1, attempts=3
     )
     assert await on.events.bury(letter)
-    await deliver_once_before(on, "first")
+    await on.deliver_once_before("first")
     await on.started()
     dead = await on.stands("first", "r1", "dead")
     await on.settled("first")
@@ -209,7 +208,7 @@ async def test_a_delivery_that_never_leaves_a_record_is_buried(on: Ground) -> No
     """A hook that takes its hook-runner along, or a bus that takes no records."""
     await on.complete("r1")
     for _ in range(4):
-        await deliver_once_before(on, "first")
+        await on.deliver_once_before("first")
     await on.started(HOOK_RUNNER_CRASH_MAX="3")
     await on.stands("first", "r1", "dead")
     letter = await on.letter("first", "r1")
@@ -333,13 +332,3 @@ async def stand_in_outcome(on: Ground, run: str, state: Any, retry_at: float | N
     )
     assert await on.events.note_outcome(outcome)
     return outcome
-
-
-async def deliver_once_before(on: Ground, hook: str) -> None:
-    """As a hook-runner that took a delivery and left no trace."""
-    consumer = hook_consumer_name(on.hook(hook))
-    async with Inbox(on.bus, EVENTS, consumer) as inbox:
-        taken = await inbox.fetch(1, asyncio.Event())
-        while not taken:
-            taken = await inbox.fetch(1, asyncio.Event())
-        await taken[0].nak()

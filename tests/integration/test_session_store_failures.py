@@ -4,6 +4,8 @@ when its process is killed: nothing by halves, a reason for people, and going on
 import asyncio
 import os
 import random
+import re
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -12,12 +14,9 @@ import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from teambus.app.databases import AsyncSqliteDb
 from teambus.contracts.output import TeamRunOutput
@@ -34,6 +33,7 @@ from tests.integration.session_runs import (
     change,
     connections_end,
     db_in,
+    each_connection_told,
     held,
     load,
     message,
@@ -63,18 +63,6 @@ async def store(db: AsyncSqliteDb) -> AsyncIterator[SessionStore]:
     opened = await open_store(db, QUICK)
     yield opened
     await opened.close()
-
-
-@contextmanager
-def each_connection_told(pragma: str) -> Iterator[None]:
-    def tell(connection: Any, _: object) -> None:
-        connection.cursor().execute(pragma)
-
-    event.listen(Engine, "connect", tell)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "connect", tell)
 
 
 @contextmanager
@@ -316,16 +304,46 @@ async def test_a_killed_process_leaves_whole_runs_and_every_run_it_called_saved(
         assert saved <= set(stored_run_ids(db))
 
 
+async def test_a_write_that_the_system_stops_half_way_leaves_whole_runs(
+    db: AsyncSqliteDb,
+) -> None:
+    """As on a disk that is full in the middle of a page, after what was written before it."""
+    with _saver(db, 1, file_bytes_max=400_000) as saver:
+        said, _ = saver.communicate(timeout=60)
+    assert saver.returncode != 0
+    assert b"its disk failed" in said
+    saved = _run_ids(said)
+    assert saved
+    _assert_whole(db)
+    assert saved <= set(stored_run_ids(db))
+    store = await open_store(db, QUICK)
+    await store.save(run_write("r-later", 10_000, "s-later"))
+    await store.close()
+
+
 def _save_and_kill(db: AsyncSqliteDb, first: int, *, after: int) -> set[str]:
-    module = "tests.integration.session_saver"
-    command = [sys.executable, "-m", module, str(db.path), str(first)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=ROOT) as saver:
+    with _saver(db, first) as saver:
         assert saver.stdout is not None
         named = [saver.stdout.readline() for _ in range(after)]
         saver.send_signal(signal.SIGKILL)
         named += saver.stdout.read().splitlines(keepends=True)
-    return {line.decode().strip() for line in named if line.endswith(b"\n")} - {""}
+    return _run_ids(b"".join(named))
+
+
+def _run_ids(said: bytes) -> set[str]:
+    """Those in whole lines."""
+    return {line.decode() for line in re.findall(rb"^(\d+-\d+)\n", said, re.MULTILINE)}
+
+
+def _saver(
+    db: AsyncSqliteDb, first: int, *, file_bytes_max: int = resource.RLIM_INFINITY
+) -> "subprocess.Popen[bytes]":
+    module = "tests.integration.session_saver"
+    command = [sys.executable, "-m", module, str(db.path), str(first), str(file_bytes_max)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, cwd=ROOT
+    )
 
 
 def _assert_whole(db: AsyncSqliteDb) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from teambus import Agent, Delivery, OpenAIChat, Permanent, Team, TeamBus, TeamRunOutput, hook
 
 STORY = os.environ["HOOK_STORY"]
+MENDED = f"{STORY}.mended"
 ODD = "odd \udcff text"
 
 
@@ -39,6 +40,8 @@ def act(verb: str, seconds: float) -> None:
             raise ValueError(ODD)
         case "permanent":
             raise Permanent("never again")
+        case "unmended" if not os.path.exists(MENDED):
+            raise Permanent("not before somebody mends it")
         case "quit":
             raise SystemExit(3)
         case "block":

@@ -52,6 +52,7 @@ async def given(**everything: Any) -> None:
         context=[context.user_id, context.dependencies, context.metadata, context.session_state],
         delivery=[delivery.id, delivery.attempt, delivery.hook],
         key=delivery.idempotency_key,
+        same_key=delivery.idempotency_key == context.idempotency_key,
     )
 
 

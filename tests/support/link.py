@@ -1,4 +1,4 @@
-"""A TCP link to a nats-server that can go deaf: what the server says is lost on the way."""
+"""A TCP link to a nats-server that can go deaf, so that what the server says is lost, or be cut."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,13 +6,17 @@ from contextlib import asynccontextmanager, suppress
 
 
 class Link:
-    """Passes bytes both ways. While deaf, those from the server are swallowed."""
+    """Passes bytes both ways. While deaf, those from the server are swallowed; while cut, nobody
+    is connected.
+    """
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
         self._open: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
         self.deaf = False
+        self.is_cut = False
         self.port = 0
 
     @property
@@ -21,12 +25,33 @@ class Link:
 
     def mend(self) -> None:
         """Cut what is open, since bytes are missing there, and let new connections pass."""
-        self.deaf = False
-        for writer in tuple(self._open):
-            writer.transport.abort()
+        self.deaf = self.is_cut = False
+        self._abort()
 
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+    def cut(self) -> None:
+        """End what is open and each new connection at once."""
+        self.is_cut = True
+        self._abort()
+
+    async def listen(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def refuse(self) -> None:
+        """Cut what is open and let nobody in until `listen`."""
+        assert self._server is not None, "not listening"
+        self._server.close()
+        self.mend()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if self.is_cut:
+                raise ConnectionRefusedError
+            there = await asyncio.open_connection("127.0.0.1", self._target_port)
+        except OSError:
+            writer.transport.abort()
+            return
+        there_reader, there_writer = there
         for task in (
             asyncio.create_task(self._pump(reader, there_writer, from_server=False)),
             asyncio.create_task(self._pump(there_reader, writer, from_server=True)),
@@ -35,14 +60,19 @@ class Link:
             task.add_done_callback(self._pumps.discard)
 
     async def close(self) -> None:
-        self.mend()
+        self.refuse()
         await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    def _abort(self) -> None:
+        for writer in tuple(self._open):
+            writer.transport.abort()
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_server: bool
     ) -> None:
         self._open.add(writer)
-        with suppress(OSError):
+        # Writing to a connection that was cut meanwhile raises what the loop in use likes.
+        with suppress(OSError, RuntimeError):
             while data := await reader.read(65536):
                 if not (from_server and self.deaf):
                     writer.write(data)
@@ -54,10 +84,8 @@ class Link:
 @asynccontextmanager
 async def link_to(port: int) -> AsyncIterator[Link]:
     link = Link(port)
-    server = await asyncio.start_server(link.accept, "127.0.0.1", 0)
-    link.port = server.sockets[0].getsockname()[1]
+    await link.listen()
     try:
         yield link
     finally:
-        server.close()
         await link.close()

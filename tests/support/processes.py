@@ -76,9 +76,9 @@ class Process:
         self.signal(signal.SIGTERM)
         return await self.ended()
 
-    async def ended(self) -> int:
+    async def ended(self, *, wait_s: float = STOP_S) -> int:
         assert self._process is not None, "not started"
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(wait_s):
             status = await self._process.wait()
         self._let_go()
         return status

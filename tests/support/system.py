@@ -58,7 +58,7 @@ class System:
         self.bus = bus
         self.hook_log = folder / "hooks.log"
         self.hook_log.touch()
-        self.port = _free_port()
+        self.port = free_port()
         self.environment = {
             **FAST,
             "NATS_URL": nats.url,
@@ -96,6 +96,19 @@ class System:
         )
         said, _ = await process.communicate()
         assert process.returncode == 0, said.decode()
+
+    async def teambus(self, *words: str) -> tuple[int, str]:
+        """The exit status of a command, and what it printed."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "teambus", *words),
+            env={**os.environ, **self.environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert b"Traceback" not in err, err.decode()
+        assert process.returncode is not None
+        return process.returncode, out.decode()
 
     async def start(self) -> None:
         await self.provision()
@@ -209,7 +222,7 @@ async def system_of(
         yield system
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -134,6 +135,7 @@ class FakeSteps:
         self.die_at: int | None = None
         self.raised: BaseException = Died()
         self.settled_after: list[int] = []
+        self.once: list[str] = []
         self.cancellation = Cancellation("run-1")
 
     async def pin(self, make: Callable[[], Awaitable[RunPinned]]) -> RunPinned:
@@ -160,6 +162,15 @@ class FakeSteps:
                 result = await call()
             self._record(path, ToolReturned(path=path, digest=digest, result=result, at=1000.5))
         return self._recorded(path, ToolReturned)
+
+    async def tool_once(
+        self, path: str, digest: str, call: Callable[[], Awaitable[ToolResult]], *, tool: str
+    ) -> ToolReturned:
+        self.once.append(tool)
+        return await self.tool(path, digest, call)
+
+    def users_code(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def settled(self) -> None:
         self.settled_after.append(len(self.done))

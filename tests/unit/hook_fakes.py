@@ -7,16 +7,25 @@ from typing import Any, cast
 
 from teambus.bus.events import SeenOutcome
 from teambus.contracts.catalogue import HookDescription
-from teambus.contracts.hook import DeadLetter, DeliveryState, HookOutcome, delivery_id
+from teambus.contracts.hook import (
+    DeadLetter,
+    DeliveryState,
+    HookOutcome,
+    RedriveDelivery,
+    delivery_id,
+)
 from teambus.contracts.ids import completed_event_id
 from teambus.contracts.message import encode
 from teambus.contracts.output import RunStatus, TeamRunOutput
 from teambus.contracts.run import RunCompleted
 from teambus_hook_runner.asked import Asked
+from teambus_hook_runner.calling import Calling
 from teambus_hook_runner.courier import Courier, Desk, Patience
 from teambus_hook_runner.wire import Raised, Returned
 
 TENANT, RUN, HOOK = "default", "r1", "log"
+ORDINARY = f"teambus.v1.event.{TENANT}.desk.{RUN}.completed"
+REDRIVEN = f"teambus.v1.redrive.{TENANT}.{HOOK}"
 RAISED = Raised(0, "raised", "ValueError: no", "Traceback ...")
 PERMANENT = Raised(0, "permanent", "Permanent: never", "Traceback ...")
 CRASHED = Raised(0, "crashed", "its process exited with code 9 during the call")
@@ -25,6 +34,35 @@ RETURNED = Returned(0)
 
 class Died(BaseException):
     """The hook-runner is gone, before its next act."""
+
+
+def redrive(generation: int = 1, *, suspect: bool = False) -> bytes:
+    """Somebody wants the event delivered again."""
+    order = RedriveDelivery(
+        delivery_id=delivery_id(TENANT, HOOK, RUN),
+        tenant=TENANT,
+        hook=HOOK,
+        event=event(),
+        generation=generation,
+        asked_at=1,
+        suspect=suspect,
+    )
+    return encode(order)
+
+
+def letter(generation: int = 0) -> DeadLetter:
+    """A letter somebody else wrote."""
+    return DeadLetter(
+        id=delivery_id(TENANT, HOOK, RUN),
+        about="hook",
+        name=HOOK,
+        tenant=TENANT,
+        reason="x",
+        died_at=1,
+        attempts=3,
+        event=event(),
+        generation=generation,
+    )
 
 
 def event(**options: Any) -> RunCompleted:
@@ -77,15 +115,16 @@ class World:
             cast(Any, FakeEvents(self)),
             cast(Any, None),
             Patience(crash_max=20, backoff_max_s=600, record_retry_s=0.001),
+            Calling(),
         )
         return Courier(desk, hook, FakeCaller(self, answers))
 
     def held(self, data: bytes | None = None) -> Any:
-        """The next delivery of the event."""
+        """The next delivery of the event, or of this message."""
         self.delivered += 1
-        return FakeHeld(
-            self, FakeDelivery(self.delivered, encode(event()) if data is None else data)
-        )
+        given = encode(event()) if data is None else data
+        subject = REDRIVEN if b'"hook.redrive.v1"' in given else ORDINARY
+        return FakeHeld(self, FakeDelivery(self.delivered, given, subject=subject))
 
     @property
     def is_settled(self) -> bool:
@@ -141,7 +180,17 @@ class FakeEvents:
 
     async def bury(self, letter: DeadLetter) -> bool:
         self.world.act()
-        return self.world.letters.setdefault(letter.id, letter) is letter
+        there = self.world.letters.get(letter.id)
+        if there is not None and there.generation >= letter.generation:
+            return False
+        self.world.letters[letter.id] = letter
+        return True
+
+    async def forget_letter(self, _: str, *, before: int) -> None:
+        self.world.act()
+        there = await self.dead_letter(_)
+        if there is not None and there.generation < before:
+            del self.world.letters[there.id]
 
     async def dead_letter(self, _: str) -> DeadLetter | None:
         return self.world.letters.get(delivery_id(TENANT, HOOK, RUN))
@@ -152,7 +201,8 @@ class FakeDelivery:
     attempt: int
     data: bytes
     headers: dict[str, str] = field(default_factory=dict)
-    subject: str = f"teambus.v1.event.{TENANT}.desk.{RUN}.completed"
+    subject: str = ORDINARY
+    seq: int = 7
 
 
 @dataclass
@@ -174,7 +224,9 @@ class FakeHeld:
         self.world.fate.append(what)
 
 
-def failed(attempt: int, state: DeliveryState = "failed", retry_at: float = 0) -> HookOutcome:
+def failed(
+    attempt: int, state: DeliveryState = "failed", retry_at: float = 0, generation: int = 0
+) -> HookOutcome:
     """An outcome somebody else wrote."""
     return HookOutcome(
         delivery_id=delivery_id(TENANT, HOOK, RUN),
@@ -186,4 +238,5 @@ def failed(attempt: int, state: DeliveryState = "failed", retry_at: float = 0) -
         attempt=attempt,
         retry_at=retry_at,
         at=time.time(),
+        generation=generation,
     )

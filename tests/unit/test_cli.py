@@ -23,7 +23,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     # Set up once, it would keep the captured stderr of one test for all later ones.
-    monkeypatch.setattr("teambus.cli.main.configure_logging", lambda _: None)
+    monkeypatch.setattr("teambus.cli.main.configure_logging", lambda *_, **__: None)
     for name in ("TEAMBUS_APP", "TEAMBUS_APP_DIR", "NATS_URL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -65,6 +65,13 @@ def test_a_module_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str])
 
 def test_provision_needs_to_know_the_bus(capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, "provision", "--app", "nope") == "teambus provision: NATS_URL is not set"
+
+
+def test_the_doctor_needs_to_know_the_bus(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    expected = "teambus doctor: which bus? set NATS_URL; nothing is served with the data in"
+    assert said(capsys, "doctor") == f"{expected} {tmp_path / '.teambus'}"
 
 
 def test_a_wrong_setting_is_named_by_its_variable(

@@ -214,3 +214,20 @@ async def test_a_member_that_is_refused_does_not_end_its_team(place: str, error:
     assert played.output.tools[0].result == "not this"
     assert played.output.status == RunStatus.COMPLETED
     assert "secret" not in str(played.output)
+
+
+async def test_each_hook_is_given_a_key_of_its_own_and_the_same_in_each_attempt() -> None:
+    keys: list[str | None] = []
+
+    def noted(run_context: RunContext) -> None:
+        keys.append(run_context.idempotency_key)
+
+    def also_noted(run_context: RunContext) -> None:
+        noted(run_context)
+
+    for _ in range(2):
+        hooked = team_with(pre_hooks=[noted, also_noted], post_hooks=[noted, also_noted])
+        await play(hooked, models())
+
+    assert len(set(keys[:4]) - {None}) == 4
+    assert keys[:4] == keys[4:]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from teambus import Agent, RunContext, Team
+from teambus import Agent, RunContext, Team, tool
 from teambus.contracts.output import RunStatus, ToolCall
 from teambus_team_runner.engine.ports import EngineLimits
 from tests.unit.engine_fakes import FakeModels, Played, agent, call, delegate, play, started, team
@@ -244,3 +244,43 @@ async def test_an_emptied_state_is_said_to_be_empty() -> None:
     played = await play_tools(forget, calls=[call("forget", {})], state={"old": 1})
 
     assert played.output.session_state == {}
+
+
+async def test_only_a_tool_marked_never_is_called_once() -> None:
+    @tool(retry="never")
+    def charge() -> str:
+        return "charged"
+
+    @tool
+    def look() -> str:
+        return "looked"
+
+    played = await play_tools(charge, look, calls=[call("charge", {}, "1"), call("look", {}, "2")])
+
+    assert told(played) == ["charged", "looked"]
+    assert played.steps.once == ["charge"]
+
+
+async def test_a_call_is_given_the_same_key_in_each_attempt_and_no_other_call_has_it() -> None:
+    keys: list[str | None] = []
+
+    def pay(cents: int, run_context: RunContext) -> str:
+        keys.append(run_context.idempotency_key)
+        return "paid"
+
+    async def attempt(cents: int, **given: Any) -> None:
+        models = FakeModels(leader=[[call("pay", {"cents": cents}, "a")], "Done."])
+        await play(team(agent("Idle"), tools=[pay]), models, start=started(**given))
+
+    for given in ({}, {}, {"tenant": "acme"}, {"run_id": "run-2"}):
+        await attempt(5, **given)
+    await attempt(6)
+    calls = [call("pay", {"cents": 5}, "a"), call("pay", {"cents": 5}, "b")]
+    await play_tools(pay, calls=calls)
+
+    first, again, acme, other_run, other_amount, *both = keys
+    assert first == again
+    assert None not in keys
+    assert len({first, acme, other_run, other_amount}) == 4
+    assert both[0] == first
+    assert both[1] not in {first, acme, other_run, other_amount}

@@ -47,6 +47,13 @@ def test_a_release_after_progress_does_not_make_up_for_a_later_death() -> None:
     assert past(*records).attempts == 1
 
 
+def test_a_run_is_held_by_its_latest_runner_until_it_releases_it() -> None:
+    assert past().holder is None
+    assert past(attempt(), answered("leader/0")).holder == "r"
+    assert past(attempt(), AttemptReleased(reason="drain")).holder is None
+    assert past(attempt(), AttemptReleased(reason="drain"), attempt()).holder == "r"
+
+
 def test_the_first_pin_stands() -> None:
     found = past(RunPinned(created_at=1), RunPinned(created_at=2)).pinned
     assert found is not None

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from teambus_gateway.authentication import RequireKey, secured
 from teambus_gateway.door import Door, Doorkeeper, problem_reply
+from teambus_gateway.letter_routes import add_letter_routes
 from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
 from teambus_gateway.routes import add_routes
@@ -30,6 +31,7 @@ def make_app(parts: Parts, settings: GatewaySettings) -> FastAPI:
     add_session_routes(app, parts)
     add_media_routes(app, parts)
     add_usage_routes(app, parts)
+    add_letter_routes(app, parts)
     app.add_exception_handler(Problem, _answer_problem)
     if settings.security_key is not None:
         app.add_middleware(RequireKey, key=settings.security_key)

@@ -9,7 +9,12 @@ import structlog
 from teambus.bus import catalogue
 from teambus.bus.connection import Bus
 from teambus.bus.errors import BusError
-from teambus.contracts.catalogue import AgentDescription, AppDescription, TeamDescription
+from teambus.contracts.catalogue import (
+    AgentDescription,
+    AppDescription,
+    HookDescription,
+    TeamDescription,
+)
 from teambus.contracts.ids import TeamId
 from teambus.contracts.message import MalformedMessage
 from teambus_gateway.problems import Problem
@@ -45,6 +50,10 @@ class Catalogue:
     @property
     def agents(self) -> list[AgentDescription]:
         return list(self._agents.values())
+
+    def hooks_of(self, id_: TeamId) -> list[HookDescription]:
+        """The background hooks of a team or agent, as last read."""
+        return [hook for app in self.apps or () for hook in app.hooks if id_ in hook.teams]
 
     def known_component(self, id_: TeamId) -> Description | None:
         """As last read."""

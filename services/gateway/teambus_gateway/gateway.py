@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
+from teambus.bus.redrive import Redrives
 from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
 from teambus_gateway.databases import Databases
@@ -15,7 +16,8 @@ from teambus_gateway.media import MediaStore
 from teambus_gateway.parts import Parts
 from teambus_gateway.questions import answering_questions
 from teambus_gateway.room import Room
-from teambus_gateway.runs import Runs
+from teambus_gateway.run_hooks import RunHooks
+from teambus_gateway.runs import SOURCE, Runs
 from teambus_gateway.settings import GatewaySettings
 from teambus_gateway.streams import Streams
 
@@ -63,4 +65,9 @@ def _parts(bus: Bus, settings: GatewaySettings) -> Parts:
         media=MediaStore(Bodies(bus), retry_after_s=settings.retry_after_s),
         room=Room(settings.uploads_bytes_max, retry_after_s=settings.retry_after_s),
         door=Door(retry_after_s=settings.retry_after_s),
+        redrives=Redrives(bus, Bodies(bus), source=SOURCE),
+        run_hooks=RunHooks(
+            bus, calls_wait_s=settings.hook_calls_wait_s, retry_after_s=settings.retry_after_s
+        ),
+        retry_after_s=settings.retry_after_s,
     )

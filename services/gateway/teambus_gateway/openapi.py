@@ -216,6 +216,17 @@ def get_run_events(kind: Kind) -> Words:
     )
 
 
+def get_run_hooks(kind: Kind) -> Words:
+    return endpoint(
+        f"get_{kind}_run_hooks",
+        tag(kind),
+        "How each background hook that hears of the run stands: waiting, running, retrying, "
+        "delivered or dead.",
+        {404: f"No such {kind}, or no run of this id any more.", 503: AWAY},
+        parameters=[id_parameter(kind), _RUN_ID],
+    )
+
+
 def get_component(kind: Kind) -> Words:
     errors = {404: f"No such {kind}.", 503: AWAY}
     return endpoint(

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from teambus.bus.redrive import Redrives
 from teambus.contracts.ids import Tenant
 from teambus_gateway.attachments import MediaLimits
 from teambus_gateway.cancelling import Cancelling
@@ -16,6 +17,7 @@ from teambus_gateway.forms import FormLimits
 from teambus_gateway.lookup import Lookup
 from teambus_gateway.media import MediaStore
 from teambus_gateway.room import Room
+from teambus_gateway.run_hooks import RunHooks
 from teambus_gateway.runs import Runs
 from teambus_gateway.streams import Streams
 
@@ -36,6 +38,9 @@ class Parts:
     media: MediaStore
     room: Room
     door: Door
+    redrives: Redrives
+    run_hooks: RunHooks
+    retry_after_s: int
 
 
 def json_reply(value: Any, status: int = 200) -> Response:

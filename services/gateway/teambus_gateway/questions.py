@@ -35,16 +35,16 @@ class Questions:
         self._bodies = Bodies(bus)
         self._parts = parts
 
-    async def start(self, question: Question) -> Reply:
+    async def start(self, question: Question) -> Reply | None:
         return await self._told(self._start, question)
 
-    async def wait(self, question: Question) -> Reply:
+    async def wait(self, question: Question) -> Reply | None:
         return await self._told(self._wait, question)
 
-    async def cancel(self, question: Question) -> Reply:
+    async def cancel(self, question: Question) -> Reply | None:
         return await self._told(self._cancel, question)
 
-    async def _told(self, answer: Answer, question: Question) -> Reply:
+    async def _told(self, answer: Answer, question: Question) -> Reply | None:
         try:
             with self._parts.door.enter():
                 return await answer(question)

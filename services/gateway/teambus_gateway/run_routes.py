@@ -16,6 +16,7 @@ from teambus_gateway.forms import read_form
 from teambus_gateway.lookup import Wanted
 from teambus_gateway.parts import Parts, json_reply
 from teambus_gateway.problems import Problem, missing
+from teambus_gateway.run_hooks import not_ended
 from teambus_gateway.shapes import run_body
 from teambus_gateway.sse import Chunks, EventStream, meta_lines
 from teambus_gateway.submission import (
@@ -66,6 +67,10 @@ def add_run_routes(app: FastAPI, parts: Parts, kind: Kind) -> None:
     @router.get(f"{runs}/{{run_id}}/events", **openapi.get_run_events(kind))
     async def get_run_events(request: Request) -> Response:
         return await _events(parts, kind, request)
+
+    @router.get(f"{runs}/{{run_id}}/hooks", **openapi.get_run_hooks(kind))
+    async def get_run_hooks(request: Request) -> Response:
+        return await _hooks(parts, kind, request)
 
     app.include_router(router)
 
@@ -160,6 +165,16 @@ async def _events(parts: Parts, kind: Kind, request: Request) -> Response:
     if await parts.streams.has_all(teller, standing, after):
         return Response(status_code=204)
     return _stream(parts, parts.streams.followed(teller, standing, after))
+
+
+async def _hooks(parts: Parts, kind: Kind, request: Request) -> Response:
+    wanted = await _wanted(parts, kind, request, None)
+    hooks = parts.catalogue.hooks_of(wanted.component.id)
+    told = await parts.run_hooks.of_ended(wanted, hooks)
+    if told is None:
+        standing = await parts.lookup.standing(wanted)
+        told = not_ended(wanted.run_id, standing.status.value, hooks)
+    return json_reply(told)
 
 
 async def _wanted(parts: Parts, kind: Kind, request: Request, session_id: str | None) -> Wanted:

@@ -67,6 +67,7 @@ class GatewaySettings:
     catalogue_poll_s: float = 2
     catalogue_reread_s: float = 0.5
     store_timeout_s: float = 5
+    hook_calls_wait_s: float = 0.3
     connect_timeout_s: float = 10
     publish_patience_s: float = 20
     cors_origins: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import msgspec
@@ -21,15 +21,16 @@ from teambus.bus.events import Events
 from teambus.contracts import subjects
 from teambus.contracts.catalogue import HookDescription
 from teambus.contracts.hook import HookOutcome
-from teambus.contracts.message import MalformedMessage, decode
-from teambus.contracts.run import RunCompleted
+from teambus.contracts.message import MalformedMessage
+from teambus.domain.hearing import wants
 from teambus.domain.retry import GiveUp, RetrySchedule
 from teambus_hook_runner.asked import Asked
+from teambus_hook_runner.calling import Calling
 from teambus_hook_runner.in_hand import Held
-from teambus_hook_runner.members import member_runs
 from teambus_hook_runner.metrics import CALL_SECONDS, DELIVERIES
+from teambus_hook_runner.parcel import Parcel, opened
 from teambus_hook_runner.past import Past
-from teambus_hook_runner.records import Addressed, unreadable
+from teambus_hook_runner.records import failed_outcome, letter_of, outcome_of, unreadable
 from teambus_hook_runner.sessions import SessionSource, SessionUnavailable
 from teambus_hook_runner.wire import Raised, Returned
 
@@ -60,19 +61,7 @@ class Desk:
     events: Events
     sessions: SessionSource
     patience: Patience
-
-
-@dataclass(frozen=True, slots=True)
-class _Parcel:
-    """A delivery that was opened."""
-
-    held: Held
-    addressed: Addressed
-    body: bytes
-
-    @property
-    def event(self) -> RunCompleted:
-        return self.addressed.event
+    calling: Calling
 
 
 class Courier:
@@ -97,50 +86,46 @@ class Courier:
         except (MalformedMessage, BodyMissing) as error:
             await self._refuse(held, error)
             return
-        if not self._wants(parcel.event):
+        # Whoever redrives has seen to it that the hook wants it.
+        if parcel.addressed.generation == 0 and not wants(self._hook, parcel.event.output):
             await held.ack()
             self._count("not wanted")
             return
         # A first delivery has no past, and most deliveries are first ones.
-        past = Past() if held.delivery.attempt == 1 else await self._past(parcel)
+        past = Past() if parcel.is_first else await self._past(parcel)
         if not await self._is_over(parcel, past):
             await self._attempt(parcel, past)
 
-    async def _open(self, held: Held) -> _Parcel:
-        delivery = held.delivery
-        body = await self._desk.bodies.load(delivery.data, delivery.headers)
-        event = decode(RunCompleted, body)
+    async def _open(self, held: Held) -> Parcel:
+        parcel = await opened(held, self._hook.name, self._desk.bodies)
+        event = parcel.event
         structlog.contextvars.bind_contextvars(
             run_id=event.run_id,
             team_id=event.team_id,
             tenant=event.tenant,
             hook=self._hook.name,
-            delivery=delivery.attempt,
+            delivery=held.delivery.attempt,
+            redriven=parcel.addressed.generation,
         )
-        return _Parcel(held, Addressed(self._hook.name, event), body)
+        return parcel
 
-    def _wants(self, event: RunCompleted) -> bool:
-        """A member's hook goes by how the member's runs ended, not by how the team's did."""
-        hook = self._hook
-        if hook.members:
-            return any(True for _ in member_runs(event.output, hook.members, hook.on))
-        return event.output.status in hook.on
-
-    async def _past(self, parcel: _Parcel) -> Past:
+    async def _past(self, parcel: Parcel) -> Past:
         event, hook = parcel.event, self._hook.name
-        letter_subject = subjects.dead(event.tenant, "hook", hook, parcel.addressed.id)
         seen, letter = await asyncio.gather(
             self._desk.events.outcome(event.tenant, event.run_id, hook),
-            self._desk.events.dead_letter(letter_subject),
+            self._desk.events.dead_letter(_letter_subject(parcel)),
         )
-        return Past(seen.outcome, seen.seq, letter)
+        return Past.of(parcel, seen.outcome, seen.seq, letter)
 
-    async def _is_over(self, parcel: _Parcel, past: Past) -> bool:
+    async def _is_over(self, parcel: Parcel, past: Past) -> bool:
         """Finish what needs no call: it was delivered, it is dead, or it is not time yet."""
         held, patience = parcel.held, self._desk.patience
         unrecorded = held.delivery.attempt - 1 - past.attempts
-        if past.is_delivered:
+        if past.overtaken:
             await held.ack()
+            self._count("redriven since")
+        elif past.is_delivered:
+            await self._settle(parcel, past)
             self._count("delivered before")
         elif past.is_dead:
             await self._bury(parcel, past, "it was given up before", "")
@@ -153,16 +138,20 @@ class Courier:
             return False
         return True
 
-    async def _attempt(self, parcel: _Parcel, past: Past) -> None:
+    async def _attempt(self, parcel: Parcel, past: Past) -> None:
         began_at, began = time.time(), time.monotonic()
-        answer = await self._call(parcel, past)
+        self._desk.calling.begin(parcel.addressed, past.attempts + 1)
+        try:
+            answer = await self._call(parcel, past)
+        finally:
+            self._desk.calling.end(parcel.addressed)
         CALL_SECONDS.labels(self._hook.name).observe(time.monotonic() - began)
         if isinstance(answer, Returned):
             await self._settle_delivered(parcel, past)
         else:
             await self._settle_failed(parcel, past, answer, began_at)
 
-    async def _call(self, parcel: _Parcel, past: Past) -> Returned | Raised:
+    async def _call(self, parcel: Parcel, past: Past) -> Returned | Raised:
         session = None
         if self._hook.needs_session:
             try:
@@ -179,18 +168,25 @@ class Courier:
         )
         return await self._caller.call(asked, suspect=past.was_crash)
 
-    async def _settle_delivered(self, parcel: _Parcel, past: Past) -> None:
+    async def _settle_delivered(self, parcel: Parcel, past: Past) -> None:
         """The record comes before the ack: were the ack lost, the hook would be called again."""
-        outcome = parcel.addressed.outcome(past, "delivered", past.attempts + 1)
+        outcome = outcome_of(parcel.addressed, past, "delivered", past.attempts + 1)
         await self._note(outcome, after=None)
-        await parcel.held.ack()
+        await self._settle(parcel, past)
         self._count("delivered")
         log.debug("delivered", attempt=outcome.attempt)
 
+    async def _settle(self, parcel: Parcel, past: Past) -> None:
+        """Take away a letter whose redriver died before it could: it speaks of nothing dead."""
+        if past.old_letter:
+            now = parcel.addressed.generation
+            await self._forget(_letter_subject(parcel), before=now)
+        await parcel.held.ack()
+
     async def _settle_failed(
-        self, parcel: _Parcel, past: Past, answer: Raised, began_at: float
+        self, parcel: Parcel, past: Past, answer: Raised, began_at: float
     ) -> None:
-        failed = parcel.addressed.failed(past, answer, began_at)
+        failed = failed_outcome(parcel.addressed, past, answer, began_at)
         verdict = self._schedule.after(
             failed.attempt,
             draw=random.random(),
@@ -198,7 +194,7 @@ class Courier:
             asked_s=answer.retry_after_s,
         )
         if isinstance(verdict, GiveUp):
-            now = Past(failed, past.seq, past.letter)
+            now = replace(past, outcome=failed)
             await self._bury(parcel, now, f"{verdict.reason}: {answer.error}", answer.traceback)
             return
         failed = msgspec.structs.replace(failed, retry_at=time.time() + verdict.delay_s)
@@ -216,29 +212,28 @@ class Courier:
             next_try_in_s=round(verdict.delay_s, 3),
         )
 
-    async def _think_again(self, parcel: _Parcel, answer: Raised, began_at: float) -> None:
+    async def _think_again(self, parcel: Parcel, answer: Raised, began_at: float) -> None:
         """Another hook-runner wrote an outcome meanwhile; a delivered one must not be undone."""
         past = await self._past(parcel)
         if not await self._is_over(parcel, past):
             await self._settle_failed(parcel, past, answer, began_at)
 
-    async def _bury(self, parcel: _Parcel, past: Past, reason: str, traceback: str) -> None:
+    async def _bury(self, parcel: Parcel, past: Past, reason: str, traceback: str) -> None:
         """The letter comes first. Found without its outcome it means the same; the other way
         round an event would be given up without a trace.
         """
         if past.letter is None:
-            letter = parcel.addressed.letter(past, reason, traceback)
+            letter = letter_of(parcel.addressed, past, reason, traceback)
             await self._recorded(lambda: self._desk.events.bury(letter))
             log.error("hook given up, dead letter written", reason=reason, attempts=past.attempts)
-        dead = parcel.addressed.outcome(past, "dead", past.attempts)
+        dead = outcome_of(parcel.addressed, past, "dead", past.attempts)
         await self._note(dead, after=past.seq)
         await parcel.held.term(reason)
         self._count("dead")
 
     async def _refuse(self, held: Held, error: Exception) -> None:
         """Nobody will ever be able to read it. Done again, the letter is simply there."""
-        delivery = held.delivery
-        letter = unreadable(self._hook.name, delivery.subject, delivery.data, str(error))
+        letter = unreadable(self._hook.name, held.delivery, str(error))
         await self._recorded(lambda: self._desk.events.bury(letter))
         await held.term(letter.reason)
         self._count("dead")
@@ -266,5 +261,16 @@ class Courier:
             log.error("outcome cannot be written, trying again", error=str(error))
             return None
 
+    async def _forget(self, letter_subject: str, *, before: int) -> None:
+        try:
+            await self._desk.events.forget_letter(letter_subject, before=before)
+        except BusError as error:
+            log.warning("a redriven letter could not be removed", error=str(error))
+
     def _count(self, result: str) -> None:
         DELIVERIES.labels(self._hook.name, result).inc()
+
+
+def _letter_subject(parcel: Parcel) -> str:
+    addressed = parcel.addressed
+    return subjects.dead(addressed.event.tenant, "hook", addressed.hook, addressed.id)

@@ -23,6 +23,7 @@ from teambus.runtime.stopping import (
     unless_stopped,
 )
 from teambus_hook_runner.asked import Limits, Unavailable
+from teambus_hook_runner.calling import Calling, saying_what_is_called
 from teambus_hook_runner.courier import Courier, Desk, Patience
 from teambus_hook_runner.description import catalogued, described
 from teambus_hook_runner.keeper import Keeper, Restarts
@@ -63,6 +64,7 @@ class Crew:
     bus: Bus
     workers: list[Worker]
     keepers: list[Keeper]
+    calling: Calling
 
 
 def _crew(bus: Bus, app: AppDescription, settings: Settings) -> Crew:
@@ -78,6 +80,7 @@ def _crew(bus: Bus, app: AppDescription, settings: Settings) -> Crew:
             settings.session_timeout_s,
         ),
         Patience(settings.crash_max, settings.backoff_max_s, settings.record_retry_s),
+        Calling(),
     )
     workers = []
     keepers = []
@@ -88,7 +91,7 @@ def _crew(bus: Bus, app: AppDescription, settings: Settings) -> Crew:
             courier = Courier(desk, hook, keeper)
             worker = Worker(bus, hook, keeper, courier, settings.drain_s, settings.verify_s)
             workers.append(worker)
-    return Crew(bus, workers, keepers)
+    return Crew(bus, workers, keepers, desk.calling)
 
 
 def _keeper(hooks: list[HookDescription], settings: Settings) -> Keeper:
@@ -108,7 +111,7 @@ def _shares(hooks: list[HookDescription], processes_max: int) -> list[list[HookD
 
 async def _deliver(crew: Crew, readiness: Readiness, stop: asyncio.Event) -> None:
     readiness.checks = _checks(crew, stop)
-    async with asyncio.TaskGroup() as sides:
+    async with saying_what_is_called(crew.bus, crew.calling), asyncio.TaskGroup() as sides:
         beside = [
             sides.create_task(_give_up_when_closed(crew, stop), name="bus watch"),
             sides.create_task(_report_ready(crew), name="readiness"),

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from teambus.contracts.hook import DeadLetter, HookFailure, HookOutcome
+from teambus_hook_runner.parcel import Parcel
 
 SOON_S = 0.05
 """A retry this much too early is in time: clocks differ."""
@@ -11,11 +12,35 @@ SOON_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """`seq` is where the outcome is written; the next one goes on top of that, or nowhere."""
+    """`seq` is where the outcome is written; the next one goes on top of that, or nowhere.
+
+    `overtaken`: the event was redriven since, so this delivery is nobody's business any more.
+    `old_letter`: the letter that was redriven is still there. `suspect`: the call may end its
+    process.
+    """
 
     outcome: HookOutcome | None = None
     seq: int = 0
     letter: DeadLetter | None = None
+    overtaken: bool = False
+    old_letter: bool = False
+    suspect: bool = False
+
+    @classmethod
+    def of(
+        cls, parcel: Parcel, outcome: HookOutcome | None, seq: int, letter: DeadLetter | None
+    ) -> "Past":
+        """What of all that is recorded is about this generation of the delivery."""
+        now = parcel.addressed.generation
+        newest = max(outcome.generation if outcome else 0, letter.generation if letter else 0)
+        return cls(
+            outcome if outcome is not None and outcome.generation == now else None,
+            seq,
+            letter if letter is not None and letter.generation == now else None,
+            overtaken=newest > now,
+            old_letter=letter is not None and letter.generation < now,
+            suspect=parcel.suspect,
+        )
 
     @property
     def is_delivered(self) -> bool:
@@ -43,7 +68,9 @@ class Past:
 
     @property
     def was_crash(self) -> bool:
-        return bool(self.failures) and self.failures[-1].code == "crashed"
+        if self.failures:
+            return self.failures[-1].code == "crashed"
+        return self.suspect
 
     def wait_s(self, wait_s_max: float) -> float:
         """What is left of the wait before the next attempt, when the bus delivered early.

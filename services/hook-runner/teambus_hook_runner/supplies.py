@@ -15,7 +15,7 @@ from teambus.contracts.message import decode
 from teambus.contracts.output import RunOutput, TeamRunInput, TeamRunOutput
 from teambus.contracts.run import RunCompleted
 from teambus.domain.agent_runs import read_form
-from teambus_hook_runner.members import member_runs
+from teambus.domain.hearing import member_runs
 from teambus_hook_runner.wire import Call
 
 _sessions = msgspec.json.Decoder(Session)
@@ -34,21 +34,16 @@ def arguments(app: TeamBus, hook: BackgroundHook, call: Call) -> list[dict[str, 
         **({"completed": event} if hook.webhook else {}),
     }
     return [
-        bind(
-            hook.function, {**common, **_of_run(event, run), **owner, **_delivery(hook, call, run)}
-        )
+        bind(hook.function, {**common, **_of_run(event, run, _delivery(hook, call, run)), **owner})
         for run, owner in _subjects(app, hook, event)
     ]
 
 
-def _delivery(
-    hook: BackgroundHook, call: Call, run: TeamRunOutput | RunOutput
-) -> dict[str, Delivery]:
+def _delivery(hook: BackgroundHook, call: Call, run: TeamRunOutput | RunOutput) -> Delivery:
     of_member = run.run_id if hook.members else None
-    told = Delivery(
+    return Delivery(
         id=call.delivery_id, attempt=call.attempt, hook=hook.name, member_run_id=of_member
     )
-    return {"delivery": told}
 
 
 def _subjects(
@@ -75,8 +70,11 @@ def _session(app: TeamBus, stored: bytes) -> Session:
     return session
 
 
-def _of_run(event: RunCompleted, run: TeamRunOutput | RunOutput) -> dict[str, Any]:
+def _of_run(
+    event: RunCompleted, run: TeamRunOutput | RunOutput, delivery: Delivery
+) -> dict[str, Any]:
     return {
+        "delivery": delivery,
         "run_output": run,
         "run_input": run.input or TeamRunInput(input_content=""),
         "metadata": run.metadata,
@@ -87,5 +85,6 @@ def _of_run(event: RunCompleted, run: TeamRunOutput | RunOutput) -> dict[str, An
             session_state=run.session_state,
             dependencies=event.dependencies,
             metadata=run.metadata,
+            idempotency_key=delivery.idempotency_key,
         ),
     }

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -31,6 +32,19 @@ from teambus.domain.media import mistake_in
 log = structlog.get_logger(__name__)
 
 BODY_KEPT_MAX = 32 * 1024
+
+
+class Received(Protocol):
+    """A message of the queue, delivered or only read."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def headers(self) -> dict[str, str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +89,17 @@ class _Named(msgspec.Struct, frozen=True):
 
 async def read(delivery: Delivery, bodies: Bodies) -> Asked:
     """The request of a delivery; raises `MalformedMessage` when there is none in it."""
-    subject = RequestSubject.parse(delivery.subject)
+    new = delivery.headers.get(names.NEW, "").split() if delivery.attempt == 1 else ()
+    return await read_stored(delivery, bodies, frozenset(new))
+
+
+async def read_stored(
+    message: Received, bodies: Bodies, new: frozenset[str] = frozenset()
+) -> Asked:
+    """The same of a message that nobody was given."""
+    subject = RequestSubject.parse(message.subject)
     try:
-        request = decode(RunRequest, await bodies.load(delivery.data, delivery.headers))
+        request = decode(RunRequest, await bodies.load(message.data, message.headers))
     except BodyMissing as error:
         raise MalformedMessage(str(error)) from error
     for name, value in (("run_id", request.run_id), ("session_id", request.session_id or "-")):
@@ -87,14 +109,8 @@ async def read(delivery: Delivery, bodies: Bodies) -> Asked:
         raise MalformedMessage("input must not be empty")
     if mistake := mistake_in(request.media, request.run_id):
         raise MalformedMessage(mistake)
-    new = delivery.headers.get(names.NEW, "").split() if delivery.attempt == 1 else ()
     return Asked(
-        subject.tenant,
-        subject.team_id,
-        request,
-        delivery.seq,
-        request_digest(request),
-        frozenset(new),
+        subject.tenant, subject.team_id, request, message.seq, request_digest(request), new
     )
 
 
@@ -106,14 +122,26 @@ async def refuse_malformed(
     Written before the acknowledgement and the same each time, so a death in between repeats it.
     A run that has the id already keeps its own end.
     """
-    subject = RequestSubject.parse(delivery.subject)
-    log.warning("malformed run request", team_id=subject.team_id, seq=delivery.seq, why=str(error))
-    run_id = _run_id(delivery)
+    await end_malformed(delivery, error, events, agents, attempts=delivery.attempt)
+    await delivery.ack()
+
+
+async def end_malformed(
+    message: Received,
+    error: MalformedMessage,
+    events: Events,
+    agents: Collection[TeamId],
+    *,
+    attempts: int = 0,
+) -> None:
+    """What becomes of a request that cannot be read, but for its message."""
+    subject = RequestSubject.parse(message.subject)
+    log.warning("malformed run request", team_id=subject.team_id, seq=message.seq, why=str(error))
+    run_id = _run_id(message)
     if run_id and not await events.is_begun(subject.tenant, run_id):
         await events.complete(failed(subject, run_id, error, agents))
     else:
-        await events.bury(_letter(delivery, subject, error))
-    await delivery.ack()
+        await events.bury(_letter(message, subject, error, attempts))
 
 
 def failed(
@@ -164,25 +192,32 @@ def ended_early(
     )
 
 
-def _run_id(delivery: Delivery) -> RunId | None:
+def _run_id(message: Received) -> RunId | None:
     """What the body says; else what the header says, unless that is the hash of something else."""
     try:
-        run_id = msgspec.json.decode(delivery.data, type=_Named).run_id
+        run_id = msgspec.json.decode(message.data, type=_Named).run_id
     except (msgspec.DecodeError, UnicodeDecodeError):
-        run_id = delivery.headers.get(names.RUN_ID, "")
+        run_id = message.headers.get(names.RUN_ID, "")
         run_id = run_id if token(run_id) == run_id else ""
     return run_id if 1 <= len(run_id) <= TEXT_ID_LENGTH_MAX else None
 
 
-def _letter(delivery: Delivery, subject: RequestSubject, error: Exception) -> DeadLetter:
+def body_kept(message: Received) -> str:
+    """What a dead letter keeps of a request, as text."""
+    return message.data[:BODY_KEPT_MAX].decode("utf-8", "replace")
+
+
+def _letter(
+    message: Received, subject: RequestSubject, error: Exception, attempts: int
+) -> DeadLetter:
     return DeadLetter(
-        id=f"request-{delivery.seq}",
+        id=f"request-{message.seq}",
         about="request",
         name=subject.team_id,
         tenant=subject.tenant,
         team_id=subject.team_id,
         reason=str(error),
         died_at=time.time(),
-        attempts=delivery.attempt,
-        body=delivery.data[:BODY_KEPT_MAX].decode("utf-8", "replace"),
+        attempts=attempts,
+        body=body_kept(message),
     )

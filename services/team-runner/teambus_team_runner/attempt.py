@@ -25,15 +25,17 @@ from teambus_team_runner.asked import Asked
 from teambus_team_runner.ending import Endings
 from teambus_team_runner.execution import Deferred, Execution
 from teambus_team_runner.hold import Handle, hold
+from teambus_team_runner.holders import Holders
 from teambus_team_runner.line import Line
 from teambus_team_runner.refusal import refuse_id_in_use
+from teambus_team_runner.steps import Alone
 
 log = structlog.get_logger(__name__)
 
 
 class Outcome(Enum):
-    """What became of a message after an attempt. A suspect died before, and others with it
-    perhaps: it is to be taken alone.
+    """What became of a message after an attempt. A suspect has its last attempt before it, and
+    others died with it perhaps: it is to be taken alone.
     """
 
     SETTLED = auto()
@@ -45,7 +47,8 @@ class Outcome(Enum):
 class AttemptLimits:
     """`journal_entries_max` bounds the reading of one run's journal; `journal_patience_s` is how
     long paid work waits for a bus that is away; `release_s` bounds the last words of a drain.
-    A run that died `deaths_max` times is taken alone, once others had `alone_wait_s` to finish.
+    Of a run that died `deaths_max` times users' code is called alone, and its last attempt is made
+    alone, once others had `alone_wait_s` to finish.
     """
 
     journal_entries_max: int = 10_000
@@ -80,10 +83,12 @@ class Attempts:
     endings: Endings
     execution: Execution
     limits: AttemptLimits
-    runner: str
+    holders: Holders
 
-    async def make(self, handle: Handle, *, alone: bool = False) -> Outcome:
-        """Raises `Fenced` when another runner has the run, `BusError` when the bus is away."""
+    async def make(self, handle: Handle, alone: Alone | None = None) -> Outcome:
+        """`alone` is how to be alone, None for who is. Raises `Fenced` when another runner has the
+        run, `BusError` when the bus is away.
+        """
         found = await self._find(handle)
         if found.completed:
             await self.endings.leave(handle)
@@ -93,6 +98,10 @@ class Attempts:
         if found.past.ended is not None:
             await self.endings.carry_out(handle, found.past.ended)
             return Outcome.SETTLED
+        if await self.holders.has_another(*handle.asked.key, found.past.holder):
+            log.info("left the run to the runner that has it", holder=found.past.holder)
+            handle.drop()
+            return Outcome.SETTLED
         if handle.lapsed:
             # Whoever has the message by now may be what was found: it is not to be fenced.
             log.warning("the message lapsed before the run was taken")
@@ -100,9 +109,10 @@ class Attempts:
         if self._must_wait(found.session, handle.asked):
             if handle.cancellation:
                 return await self._end_in_line(handle, found)
-            return await self._wait_in_line(handle, found.session)
-        if self._is_suspect(found.past) and not (alone or handle.cancellation):
+            return await self._wait_in_line(handle, found.session, alone)
+        if alone and self._is_last(found.past) and not handle.cancellation:
             return Outcome.SUSPECT
+        handle.alone = alone if found.past.attempts >= self.limits.deaths_max else None
         return await self._take(handle, found)
 
     async def _find(self, handle: Handle) -> Found:
@@ -155,9 +165,10 @@ class Attempts:
         seq = latest.request_seq
         return seq != asked.request_seq and await self.requests.is_stored(seq)
 
-    def _is_suspect(self, past: Past) -> bool:
+    def _is_last(self, past: Past) -> bool:
         """One whose attempts are used up is carried no further, so it harms nobody."""
-        return self.limits.deaths_max <= past.attempts < self.execution.limits.attempts_max
+        last = self.execution.limits.attempts_max - 1
+        return past.attempts == last >= self.limits.deaths_max
 
     def _must_wait(self, seen: Seen, asked: Asked) -> bool:
         verdict = session_order.decide(
@@ -165,11 +176,11 @@ class Attempts:
         )
         return isinstance(verdict, session_order.Busy)
 
-    async def _wait_in_line(self, handle: Handle, seen: Seen) -> Outcome:
+    async def _wait_in_line(self, handle: Handle, seen: Seen, alone: Alone | None) -> Outcome:
         if await self.line.open(handle.asked, seen) is None:
             return Outcome.PARKED
         # It became free in between: this run holds it now, and looks again.
-        return await self.make(handle)
+        return await self.make(handle, alone)
 
     async def _take(self, handle: Handle, found: Found) -> Outcome:
         """Append the attempt and open the session together; the journal decides who has the run."""
@@ -240,7 +251,7 @@ class Attempts:
 
     def _started(self, asked: Asked) -> AttemptStarted:
         return AttemptStarted(
-            runner=self.runner,
+            runner=self.holders.runner,
             request_seq=asked.request_seq,
             team_id=asked.team_id,
             request_digest=asked.digest,

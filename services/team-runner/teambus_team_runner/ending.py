@@ -33,7 +33,8 @@ log = structlog.get_logger(__name__)
 ATTEMPTS_USED_UP = "attempts_used_up"
 JOURNAL_UNREADABLE = "journal_unreadable"
 STORE_UNAVAILABLE = "store_unavailable"
-GIVEN_UP = (ATTEMPTS_USED_UP, JOURNAL_UNREADABLE)
+UNSERVED = "unserved"
+GIVEN_UP = (ATTEMPTS_USED_UP, JOURNAL_UNREADABLE, UNSERVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Endings:
     async def _give_up_storing(self, completed: RunCompleted, error: Exception) -> RunCompleted:
         log.error("gave up storing the run", why=str(error))
         await self._bury(completed, str(error))
-        return _not_stored(completed, str(error))
+        return not_stored(completed, str(error))
 
     async def _is_completed(self, completed: RunCompleted) -> bool:
         return await self.events.is_completed(completed.tenant, completed.team_id, completed.run_id)
@@ -94,20 +95,23 @@ class Endings:
         await handle.done()
 
     async def _bury(self, completed: RunCompleted, reason: str) -> None:
-        await self.events.bury(
-            DeadLetter(
-                id=completed.event_id,
-                about="run",
-                name=completed.team_id,
-                tenant=completed.tenant,
-                team_id=completed.team_id,
-                run_id=completed.run_id,
-                event_id=completed.event_id,
-                event=completed,
-                reason=reason,
-                died_at=completed.completed_at,
-            )
-        )
+        await self.events.bury(letter(completed, reason))
+
+
+def letter(completed: RunCompleted, reason: str) -> DeadLetter:
+    """The dead letter of a run."""
+    return DeadLetter(
+        id=completed.event_id,
+        about="run",
+        name=completed.team_id,
+        tenant=completed.tenant,
+        team_id=completed.team_id,
+        run_id=completed.run_id,
+        event_id=completed.event_id,
+        event=completed,
+        reason=reason,
+        died_at=completed.completed_at,
+    )
 
 
 def _write(ended: RunEnded) -> RunWrite:
@@ -122,7 +126,7 @@ def _write(ended: RunEnded) -> RunWrite:
     )
 
 
-def _not_stored(completed: RunCompleted, reason: str) -> RunCompleted:
+def not_stored(completed: RunCompleted, reason: str) -> RunCompleted:
     """The same run as clients may see it: never COMPLETED when it is not stored."""
     if completed.output.status is RunStatus.CANCELLED:
         return msgspec.structs.replace(completed, stored=False)

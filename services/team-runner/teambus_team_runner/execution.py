@@ -178,7 +178,13 @@ class Execution:
             return self._without_database(asked, past, error), False
         if handle.cancellation and not past.paid:
             return self._cancelled(handle, past), True
-        steps = JournaledSteps(journal, past, handle.cancellation, fresh_s=self.limits.fresh_s)
+        steps = JournaledSteps(
+            journal,
+            past,
+            handle.cancellation,
+            fresh_s=self.limits.fresh_s,
+            alone=handle.alone,
+        )
         return await self._run(asked, session, steps, frames), True
 
     async def load(self, asked: Asked) -> LoadedSession:

@@ -15,6 +15,7 @@ from teambus.bus.pull import Delivery
 from teambus.bus.sessions import Seen
 from teambus_team_runner.asked import Asked
 from teambus_team_runner.engine.cancellation import Cancellation
+from teambus_team_runner.steps import Alone
 
 log = structlog.get_logger(__name__)
 
@@ -37,9 +38,16 @@ class Handle:
         self.ack_wait_s = ack_wait_s
         self.opened: Seen | None = None
         self.cancellation = Cancellation(asked.run_id)
+        self.alone: Alone | None = None
+        """Where users' code of this run is called, when it is not to be beside other runs."""
         self._delivery = delivery
         self._touched_at = delivery.arrived_at
         self._dropped = False
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the run is left to another runner."""
+        return self._dropped
 
     @property
     def lapsed(self) -> bool:

@@ -20,6 +20,9 @@ from teambus_team_runner.asked import Asked, ended_early
 
 log = structlog.get_logger(__name__)
 
+MISSING_MAX = 10_000
+"""Claims remembered as gone once; of one forgotten the first look is made again."""
+
 
 class Line:
     """The sessions as this runner sees them.
@@ -119,6 +122,16 @@ class Line:
             return seen.record
         return record
 
+    async def clear(self, tenant: Tenant, session_id: SessionId) -> bool:
+        """Remove whoever holds the session or waits for it and is over; whether it was done."""
+        seen = await self._sessions.read(tenant, session_id)
+        holder = [seen.record.holder] if seen.record.holder is not None else []
+        record = seen.record
+        for claim in (*holder, *record.waiting):
+            if await self._is_over(tenant, claim):
+                record = session_order.close(record, claim.run_id) or record
+        return record is not seen.record and await self._sessions.replace(seen, record) is not None
+
     def is_free(self, record: SessionRecord, asked: Asked) -> bool:
         """Whether it is worth asking to open now, or to get a place in the line."""
         in_line = asked.claim in record.waiting
@@ -136,9 +149,11 @@ class Line:
     async def _is_orphan(self, tenant: Tenant, claim: SessionClaim) -> bool:
         """A claim whose request is gone without an end, seen twice long enough apart."""
         since = self._missing_since.setdefault((tenant, claim.run_id), time.monotonic())
+        if len(self._missing_since) > MISSING_MAX:
+            del self._missing_since[next(iter(self._missing_since))]
         if time.monotonic() - since < self._orphan_after_s:
             return False
-        del self._missing_since[tenant, claim.run_id]
+        self._missing_since.pop((tenant, claim.run_id), None)
         log.error("session held by a run without a request", run_id=claim.run_id, tenant=tenant)
         detail = "the run's request was removed from the queue before the run ended"
         end = ended_early(

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import socket
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -43,11 +44,14 @@ from teambus_team_runner.ending import EndingLimits, Endings
 from teambus_team_runner.engine.ports import EngineLimits
 from teambus_team_runner.execution import Execution, ExecutionLimits
 from teambus_team_runner.frames import FrameLimits
+from teambus_team_runner.holders import HolderLimits, Holders
+from teambus_team_runner.janitor.composition import janitor_of
 from teambus_team_runner.line import Line
 from teambus_team_runner.media import MediaLimits, StoredMedia
 from teambus_team_runner.models.catalogue import Models
 from teambus_team_runner.models.limits import ModelLimits
 from teambus_team_runner.parking import Parking, ParkingLimits
+from teambus_team_runner.presence import present
 from teambus_team_runner.runner import Runner
 from teambus_team_runner.sessions import Stores, StoreSettings, StoreUnavailable, StoreUnfit
 from teambus_team_runner.settings import Settings
@@ -86,6 +90,7 @@ async def run(settings: Settings, app: TeamBus) -> int:
         runner = _runner(Ground(settings, app, bus, pool, databases, models, cancels))
         answers = Answers(bus, Bodies(bus), databases, at_once_max=settings.answers_max)
         await stack.enter_async_context(answers.given(_databases_of(app)))
+        await stack.enter_async_context(present(bus, app.id, runner.hands))
         readiness.checks = {
             "bus": lambda: None if bus.connected else "not connected to the bus",
             "permissions": lambda: bus.violation,
@@ -96,7 +101,8 @@ async def run(settings: Settings, app: TeamBus) -> int:
         log.info("ready", app=app.id, components=[each.id for each in app.components])
         settle_memory()
         report(ready=True)
-        await runner.run(stop)
+        async with janitor_of(bus, settings).on_duty(stop):
+            await runner.run(stop)
         return BUS_LOST if bus.closed.is_set() else 0
 
 
@@ -143,7 +149,7 @@ def _runner(ground: Ground) -> Runner:
         endings=Endings(events, line, ground.databases, _ending_limits(settings)),
         execution=_execution(ground, line),
         limits=_attempt_limits(settings),
-        runner=bus.settings.name,
+        holders=_holders(settings, bus),
     )
     runner = Runner(
         Inbox(bus, ground.pool.stream, ground.pool.name),
@@ -156,6 +162,12 @@ def _runner(ground: Ground) -> Runner:
     limits = ParkingLimits(look_s=settings.session_look_s, parked_max=settings.parked_max)
     runner.parking = Parking(Signals(bus), sessions, line, limits, runner.resume)
     return runner
+
+
+def _holders(settings: Settings, bus: Bus) -> Holders:
+    # A container that starts again has its host's name and number as before.
+    runner = f"{bus.settings.name}-{secrets.token_hex(4)}"
+    return Holders(bus, runner, HolderLimits(settings.holder_answer_s, settings.holder_return_s))
 
 
 def _execution(ground: Ground, line: Line) -> Execution:

@@ -1,6 +1,7 @@
 """The team-runner's main loop: take requests, hold each until it is settled, no more than hands."""
 
 import asyncio
+from functools import partial
 
 import structlog
 
@@ -46,12 +47,16 @@ class Runner:
         self._stop = asyncio.Event()
         self.parking: Parking | None = None
 
+    @property
+    def hands(self) -> Hands:
+        return self._hands
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`, then finish what is in hand within the hands' patience, and give
         the rest back.
         """
         self._stop = stop
-        async with self._hands:
+        async with self._attempts.holders.answering(self._holds), self._hands:
             async with self._inbox:
                 await self._pull(stop)
             log.info("draining", in_hand=self._hands.busy)
@@ -155,12 +160,17 @@ class Runner:
             await self.parking.park(handle, self._forget)
 
     async def _attempt(self, handle: Handle) -> Outcome:
-        outcome = await self._attempts.make(handle)
+        alone = partial(self._hands.alone, wait_s=self._attempts.limits.alone_wait_s)
+        outcome = await self._attempts.make(handle, alone)
         if outcome is not Outcome.SUSPECT:
             return outcome
-        log.warning("the run died before; waiting for empty hands")
-        async with self._hands.alone(wait_s=self._attempts.limits.alone_wait_s):
-            return await self._attempts.make(handle, alone=True)
+        log.warning("the run died before, and has one attempt left; waiting for empty hands")
+        async with alone():
+            return await self._attempts.make(handle)
+
+    def _holds(self, tenant: Tenant, run_id: RunId) -> bool:
+        handle = self._in_hand.get((tenant, run_id))
+        return handle is not None and not handle.dropped
 
     def _forget(self, handle: Handle) -> None:
         if self._in_hand.get(handle.asked.key) is handle:

@@ -40,6 +40,8 @@ class Settings:
     release_s: float = 5
     deaths_max: int = 2
     alone_wait_s: float = 60
+    holder_answer_s: float = 2
+    holder_return_s: float = 5
     model_connect_timeout_s: float = 10
     model_keepalive_s: float = 15
     model_answer_bytes_max: int = 16 * 1024 * 1024
@@ -61,3 +63,10 @@ class Settings:
     frames_patience_s: float = 15
     frames_buffer_bytes_max: int = 8 * 1024 * 1024
     provision_wait_s: float = 60
+    unserved_s: float = 3600
+    janitor_lease_s: float = 30
+    janitor_sweep_s: float = 30
+    janitor_acts_max: int = 1000
+    janitor_looks_max: int = 10_000
+    lag_age_max_s: float = 60
+    lag_messages_max: int = 1000

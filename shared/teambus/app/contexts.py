@@ -8,7 +8,11 @@ from teambus.contracts.stored_api import Session as Session
 
 @dataclass(slots=True, kw_only=True)
 class RunContext:
-    """The run a hook or tool is called in. Changes to `session_state` inside a run are kept."""
+    """The run a hook or tool is called in. Changes to `session_state` inside a run are kept.
+
+    `idempotency_key` is for a system that must not act twice on this call: a call made again after
+    a crash has the same one, another call never has.
+    """
 
     run_id: str
     session_id: str
@@ -16,6 +20,7 @@ class RunContext:
     session_state: dict[str, Any] | None = None
     dependencies: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from teambus.app.docstrings import Docstring, parse
 from teambus.app.errors import DefinitionError, ToolArgumentsError
 from teambus.app.injection import is_async
 from teambus.app.teams import Team
+from teambus.app.tool_marks import is_repeatable
 from teambus.contracts.ids import ID_RULE, is_id
 
 INJECTED: Mapping[str, type] = {"run_context": RunContext, "team": Team, "agent": Agent}
@@ -24,7 +25,9 @@ _FORBIDDEN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSpec:
-    """`parameters` is a JSON Schema; `injected` are the names the engine must give."""
+    """`parameters` is a JSON Schema; `injected` are the names the engine must give; one that is
+    not `repeatable` is not called again when its outcome is unknown.
+    """
 
     name: str
     description: str | None
@@ -33,6 +36,7 @@ class ToolSpec:
     is_async: bool
     injected: frozenset[str]
     arguments_type: type[msgspec.Struct]
+    repeatable: bool = True
 
     def arguments(self, text: str) -> dict[str, Any]:
         """The keyword arguments from what the model wrote, as the types the function asks for.
@@ -81,6 +85,7 @@ def tool_spec(function: Callable[..., Any]) -> ToolSpec:
         is_async=is_async(function),
         injected=injected,
         arguments_type=arguments_type,
+        repeatable=is_repeatable(function),
     )
 
 

@@ -14,6 +14,7 @@ from nats.aio.subscription import Subscription
 from teambus.bus.connection import Bus
 from teambus.bus.errors import BusError, BusUnavailable
 from teambus.bus.leaving import leave
+from teambus.bus.replies import NO_RESPONDERS
 from teambus.contracts import headers as names
 
 log = structlog.get_logger(__name__)
@@ -59,7 +60,8 @@ class Question:
         return self.subject.split(".")[3]
 
 
-Answer: TypeAlias = Callable[[Question], Awaitable[Reply]]
+Answer: TypeAlias = Callable[[Question], Awaitable[Reply | None]]
+"""None leaves the question to others: for what every process is asked, not any one."""
 
 
 async def ask(
@@ -75,6 +77,34 @@ async def ask(
     return Reply(message.data, dict(message.headers or {}))
 
 
+async def ask_all(bus: Bus, subject: str, data: bytes, *, wait_s: float) -> list[Reply]:
+    """Ask every process; what was answered within `wait_s`. At once [] when none is listening."""
+    heard: list[Reply] = []
+    nobody = asyncio.Event()
+
+    async def hear(message: Msg) -> None:
+        headers = dict(message.headers or {})
+        if headers.get("Status") == NO_RESPONDERS:
+            nobody.set()
+        else:
+            heard.append(Reply(message.data, headers))
+
+    if not bus.connected:
+        raise BusUnavailable("not connected to the bus")
+    inbox = bus.client.new_inbox()
+    subscription = await bus.client.subscribe(inbox, cb=hear)
+    try:
+        await bus.client.publish(subject, data, reply=inbox)
+        async with asyncio.timeout(wait_s):
+            await nobody.wait()
+    except TimeoutError:
+        pass
+    finally:
+        if not bus.client.is_closed:
+            await subscription.unsubscribe()
+    return heard
+
+
 @asynccontextmanager
 async def answering(
     bus: Bus,
@@ -87,6 +117,7 @@ async def answering(
 ) -> AsyncIterator[None]:
     """Answer questions while the block runs, each in a task of its own, `at_once_max` at most.
 
+    Of all that name the same `queue` one is asked; with an empty one, each is.
     None are taken any more once `until` is set. At the end those that were taken have `FINISH_S`,
     and then are told to ask again.
     """
@@ -146,7 +177,8 @@ class _Desk:
         except Exception as error:  # Whoever asked must hear that it failed.
             log.error("could not answer", subject=message.subject, exc_info=error)
             reply = Reply.error(500, f"internal error ({type(error).__name__})")
-        await self._send(message, reply)
+        if reply is not None:
+            await self._send(message, reply)
 
     async def _send(self, message: Msg, reply: Reply) -> None:
         if not self._bus.client.is_closed:

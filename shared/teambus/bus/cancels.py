@@ -45,6 +45,15 @@ async def order_cancel(bus: Bus, order: CancelRun, *, source: str) -> None:
     await publish(bus, Publication(subject, encode(order), nonce, headers=headers))
 
 
+async def order_for(bus: Bus, tenant: Tenant, team_id: TeamId, run_id: RunId) -> CancelRun | None:
+    """The order to cancel a run, if there is one that can be read, as the stream's leader knows."""
+    stored = await reads.last(bus, CONTROL, subjects.control(tenant, team_id, run_id))
+    try:
+        return None if stored is None else decode(CancelRun, stored.data)
+    except MalformedMessage:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class WatchLimits:
     """`orders_max` bounds the memory, at about 400 bytes and a reason each: of older ones the bus

@@ -64,6 +64,7 @@ class Bus:
         default_factory=lambda: {"write": Silence(), "read": Silence(), "pull": Silence()}
     )
     moving: asyncio.Task[None] | None = None
+    reconnected_at: float = float("-inf")
 
     @property
     def full(self) -> bool:
@@ -135,9 +136,23 @@ class Bus:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         try:
-            await self.client.flush(timeout=max(1, int(self.settings.request_timeout_s)))
-        except (TimeoutError, nats.errors.Error) as error:
+            async with asyncio.timeout(self.settings.request_timeout_s):
+                await self._pong()
+        except (TimeoutError, RuntimeError, nats.errors.Error) as error:
+            # uvloop raises a RuntimeError when a connection is used that was just lost.
             raise BusUnavailable(f"no answer to a ping: {error!r}") from error
+
+    async def _pong(self) -> None:
+        """Ask for an echo and wait for it.
+
+        Not by the client's `flush`: an echo that came after that had given up would end the
+        client's reading without a word, and the connection would be deaf until its pings tell.
+        """
+        if self.client.is_closed:
+            raise nats.errors.ConnectionClosedError
+        echo: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        await self.client._send_ping(echo)
+        await asyncio.shield(echo)
 
 
 @asynccontextmanager
@@ -211,6 +226,7 @@ def _listeners(bus: Bus) -> dict[str, Callable[..., Awaitable[None]]]:
 
     async def on_reconnect() -> None:
         refused.end()
+        bus.reconnected_at = time.monotonic()
         log.info("bus connection restored", server=address(bus.client))
         for listener in tuple(bus.reconnect_listeners):
             listener()
@@ -241,6 +257,6 @@ async def _close(bus: Bus) -> None:
             await bus.barrier()
         except BusUnavailable as error:
             log.warning("closing without a last flush", error=str(error))
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):
         # Closing while the connection is being restored raises what its dead socket does.
         await bus.client.close()

@@ -83,7 +83,7 @@ class Events:
         With `after`, only if nothing was written since that sequence; False when there was.
         """
         subject = subjects.hook(outcome.tenant, outcome.run_id, outcome.hook)
-        msg_id = names.plain(f"{outcome.delivery_id}:{outcome.state}:{outcome.attempt}")
+        msg_id = names.plain(_outcome_id(outcome))
         try:
             await self._put(subject, msg_id, outcome, after=after)
         except WrongLastSequence:
@@ -93,17 +93,42 @@ class Events:
         return True
 
     async def bury(self, letter: DeadLetter) -> bool:
-        """Write a dead letter; False when it was already there."""
+        """Write a dead letter; False when it was already there, or that of a later redrive.
+
+        It takes the place of one from before its delivery was redriven.
+        """
         subject = subjects.dead(letter.tenant, letter.about, letter.name, letter.id)
-        return await self._first(subject, f"dead:{letter.id}", letter)
+        again = f"@{letter.generation}" if letter.generation else ""
+        msg_id = f"dead{again}:{letter.id}"
+        after = 0
+        while not await self._after(after, subject, msg_id, letter):
+            stored = await reads.last(self._bus, DEAD, subject)
+            if stored is not None and await self._generation(stored) >= letter.generation:
+                return False
+            after = 0 if stored is None else stored.seq
+        return True
 
     async def dead_letter(self, subject: str) -> DeadLetter | None:
         return await self._last(DEAD, subject, DeadLetter)
 
+    async def forget_letter(self, subject: str, *, before: int) -> None:
+        """Remove a letter of a generation before this one."""
+        stored = await reads.last(self._bus, DEAD, subject)
+        if stored is not None and await self._generation(stored) < before:
+            await reads.remove(self._bus, DEAD, stored.seq)
+
+    async def _generation(self, stored: reads.Stored) -> int:
+        data = await self._bodies.load(stored.data, stored.headers)
+        return decode(DeadLetter, data).generation
+
     async def _first(self, subject: str, msg_id: str, event: Message) -> bool:
         """Publish only if the subject is empty; a repeat of one's own unanswered try counts."""
+        return await self._after(0, subject, msg_id, event)
+
+    async def _after(self, seq: int, subject: str, msg_id: str, event: Message) -> bool:
+        """Publish only if this is the last sequence of the subject."""
         try:
-            await self._put(subject, msg_id, event, after=0)
+            await self._put(subject, msg_id, event, after=seq)
         except WrongLastSequence:
             return False
         return True
@@ -120,6 +145,14 @@ class Events:
         if stored is None:
             return None
         return decode(kind, await self._bodies.load(stored.data, stored.headers))
+
+
+def _outcome_id(outcome: HookOutcome) -> str:
+    """Of another form when redriven: a run's id may hold anything, and two must never meet."""
+    told = f"{outcome.state}:{outcome.attempt}"
+    if outcome.generation:
+        return f"{told}@{outcome.generation}:{outcome.delivery_id}"
+    return f"{outcome.delivery_id}:{told}"
 
 
 def _owner(event: Message) -> str:

@@ -7,10 +7,11 @@ what it was promised.
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from teambus.bus import server_api, topology
+from teambus.bus import catalogue, server_api, topology
 from teambus.bus.connection import Bus
 from teambus.contracts import subjects
 from teambus.contracts.catalogue import AppDescription
+from teambus.contracts.ids import HookName
 from teambus.contracts.subjects import EventSubject, RequestSubject
 
 PRUNE = "`teambus provision --prune`"
@@ -19,7 +20,7 @@ PRUNE = "`teambus provision --prune`"
 @dataclass(frozen=True, slots=True)
 class FormerHook:
     """A hook that the app had. `waiting` are runs it was not told of yet, `begun` those it was
-    called for without an end.
+    called for without an end, `redriven` those it was to be told of again.
     """
 
     hook: str
@@ -27,9 +28,12 @@ class FormerHook:
     waiting: int
     begun: int
     dropped: bool
+    redriven: int = 0
 
     def __str__(self) -> str:
         what = f"waiting: {self.waiting}, in hand or to be retried: {self.begun}"
+        if self.redriven:
+            what += f", redriven: {self.redriven}"
         if self.dropped:
             return f"the hook {self.hook!r} is gone, and its deliveries with it ({what})"
         return (
@@ -86,11 +90,32 @@ async def former_hooks(bus: Bus, app: AppDescription, *, prune: bool) -> list[Le
         owner = each["config"].get("metadata") or {}
         if owner.get(topology.OWNER) != app.id or each["name"] in declared:
             continue
+        hook = owner[topology.HOOK]
+        redriven = await _former_redrives(bus, app, hook, each["name"], prune=prune)
         if prune:
             await server_api.delete_consumer(bus, topology.EVENTS, each["name"])
         waiting, begun = each["num_pending"], each["num_ack_pending"]
-        found.append(FormerHook(owner[topology.HOOK], app.id, waiting, begun, prune))
+        found.append(FormerHook(hook, app.id, waiting, begun, prune, redriven))
     return found
+
+
+async def _former_redrives(
+    bus: Bus, app: AppDescription, hook: HookName, consumer: str, *, prune: bool
+) -> int:
+    """How much was to be delivered again to a hook that is gone.
+
+    It stays without its consumer, which would keep another app from having a hook of this name.
+    Once one has, it is that app's.
+    """
+    await server_api.delete_consumer(bus, topology.REDRIVE, consumer)
+    others = [other for other in await catalogue.read(bus) if other.id != app.id]
+    if any(each.name == hook for other in others for each in other.hooks):
+        return 0
+    subject = subjects.redrive("*", hook)
+    counted = await server_api.counts(bus, topology.REDRIVE, subject)
+    if prune:
+        await server_api.ask(bus, f"STREAM.PURGE.{topology.REDRIVE}", {"filter": subject})
+    return sum(counted.values())
 
 
 async def former_teams(

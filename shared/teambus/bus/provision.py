@@ -23,6 +23,10 @@ log = structlog.get_logger(__name__)
 LOOK_S = 0.5
 STREAM_MISSING = 10059
 FILTER_OVERLAP = 10100
+OVERLAPS = {
+    topology.REQUESTS: "another app's runners already serve one of these teams or agents",
+    topology.REDRIVE: "another app has a hook of this name; rename one",
+}
 
 
 async def provision(
@@ -45,6 +49,7 @@ async def provision(
         await _apply_consumer(bus, topology.REQUESTS, topology.pool_consumer(app, settings))
     for hook in app.hooks:
         found += await _apply_hook(bus, topology.hook_consumer(hook, settings), prune=prune)
+        await _apply_consumer(bus, topology.REDRIVE, topology.redrive_consumer(hook, settings))
     found += await leftovers.former_hooks(bus, app, prune=prune)
     await catalogue.put(bus, app)
     return [*found, *await leftovers.unserved(bus, await catalogue.read(bus))]
@@ -130,7 +135,7 @@ async def _apply_consumer(bus: Bus, stream: str, document: dict[str, Any]) -> No
     except BusRefused as refusal:
         reason = str(refusal)
         if refusal.err_code == FILTER_OVERLAP:
-            reason = "another app's runners already serve one of these teams or agents"
+            reason = OVERLAPS[stream]
         raise TopologyMismatch(f"consumer {name} cannot be made: {reason}") from refusal
     log.info("consumer applied", stream=stream, consumer=name)
 

@@ -5,6 +5,7 @@ import base64
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -30,6 +31,12 @@ class Stored:
     seq: int
     data: bytes
     headers: dict[str, str]
+    time: str = ""
+
+    @property
+    def stored_at(self) -> float:
+        """When the server took it, in seconds since 1970, by the server's clock."""
+        return datetime.fromisoformat(self.time).timestamp()
 
 
 class _Message(msgspec.Struct, frozen=True):
@@ -37,6 +44,7 @@ class _Message(msgspec.Struct, frozen=True):
     seq: int
     data: str = ""
     hdrs: str = ""
+    time: str = ""
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -103,6 +111,25 @@ async def history(
         if found.seq == until:
             return
         seq = found.seq + 1
+
+
+async def first_since(bus: Bus, stream: str, subject: str, when: datetime) -> Stored | None:
+    """The first message of a subject that was stored then or later, from the leader."""
+    query = {"start_time": when.astimezone(UTC).isoformat(), "next_by_subj": subject}
+    return await _leader_read(bus, stream, query)
+
+
+async def remove(bus: Bus, stream: str, seq: int) -> bool:
+    """Take one message out of a stream; False when it was not there any more."""
+    body = msgspec.json.encode({"seq": seq, "no_erase": True})
+    reply = await call(bus, f"$JS.API.STREAM.MSG.DELETE.{stream}", body)
+    error = _answer.decode(reply.data).error
+    if error is None:
+        return True
+    # What is not there is refused in as many ways as it can be gone; so ask whether it is.
+    if await at(bus, stream, seq) is None:
+        return False
+    raise BusRefused(f"{stream}: {error.description}", error.err_code)
 
 
 async def bounds(bus: Bus, stream: str) -> Bounds:
@@ -200,12 +227,19 @@ async def _leader_read(
         found.seq,
         base64.b64decode(found.data),
         _headers(base64.b64decode(found.hdrs)),
+        found.time,
     )
 
 
 def _direct(message: Msg) -> Stored:
     headers = dict(message.headers or {})
-    return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), message.data, headers)
+    return Stored(
+        headers["Nats-Subject"],
+        int(headers["Nats-Sequence"]),
+        message.data,
+        headers,
+        headers.get("Nats-Time-Stamp", ""),
+    )
 
 
 def _is_status(message: Msg) -> bool:

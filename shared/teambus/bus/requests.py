@@ -2,16 +2,23 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from teambus.bus import reads
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
-from teambus.bus.publish import Publication, publish
+from teambus.bus.errors import BusRefused
+from teambus.bus.publish import ApiError, Publication, publish
 from teambus.bus.topology import REQUESTS
 from teambus.contracts import headers as names
 from teambus.contracts import subjects
 from teambus.contracts.ids import TeamId, Tenant, token
 from teambus.contracts.message import encode
 from teambus.contracts.run import RunRequest, request_digest
+
+
+class _Removed(msgspec.Struct, frozen=True):
+    error: ApiError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +56,11 @@ class Requests:
     async def is_stored(self, seq: int) -> bool:
         """Whether the request with this sequence is still in the queue, by its leader."""
         return await reads.at(self.bus, REQUESTS, seq) is not None
+
+    async def remove(self, seq: int) -> None:
+        """Take a request out of the queue, whoever has it in hand. Harmless when repeated."""
+        body = msgspec.json.encode({"seq": seq, "no_erase": True})
+        reply = await reads.call(self.bus, f"$JS.API.STREAM.MSG.DELETE.{REQUESTS}", body)
+        error = msgspec.json.decode(reply.data, type=_Removed).error
+        if error is not None and await self.is_stored(seq):
+            raise BusRefused(f"{REQUESTS}: {error.description}", error.err_code)

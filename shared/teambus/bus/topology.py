@@ -19,6 +19,8 @@ CONTROL = "TEAMBUS_CONTROL"
 SESSIONS = "TEAMBUS_SESSIONS"
 HOOKS = "TEAMBUS_HOOKS"
 DEAD = "TEAMBUS_DEAD"
+LEASES = "TEAMBUS_LEASES"
+REDRIVE = "TEAMBUS_REDRIVE"
 CATALOGUE_BUCKET = "teambus_catalogue"
 CATALOGUE = f"KV_{CATALOGUE_BUCKET}"
 BODIES = f"OBJ_{BODIES_BUCKET}"
@@ -47,6 +49,7 @@ class TopologySettings:
     journal_bytes_max: int = 8 * 1024**3
     frames_bytes_max: int = 4 * 1024**3
     bodies_bytes_max: int = 8 * 1024**3
+    redrive_bytes_max: int = 1024**3
     small_bytes_max: int = 1024**3
 
 
@@ -56,6 +59,7 @@ def streams(settings: TopologySettings) -> list[dict[str, Any]]:
         *_run_streams(settings),
         _frames(settings),
         *_record_streams(settings),
+        *_letter_streams(settings),
         *_stores(settings),
     ]
 
@@ -108,7 +112,7 @@ def _frames(settings: TopologySettings) -> dict[str, Any]:
 
 
 def _record_streams(settings: TopologySettings) -> list[dict[str, Any]]:
-    """Small records beside the runs: cancels, sessions, hook outcomes, dead letters."""
+    """Small records beside the runs: cancels, sessions, hook outcomes."""
     small = {"max_bytes": settings.small_bytes_max}
     return [
         _stream(
@@ -129,8 +133,27 @@ def _record_streams(settings: TopologySettings) -> list[dict[str, Any]]:
             **small,
         ),
         _stream(settings, HOOKS, f"{ROOT}.hook.*.*.*", max_age=_ns(settings.retention_s), **small),
+        _stream(settings, LEASES, f"{ROOT}.lease.*", max_msgs_per_subject=1, **small),
+    ]
+
+
+def _letter_streams(settings: TopologySettings) -> list[dict[str, Any]]:
+    """Work that was given up, and what is to be delivered again, however long that takes."""
+    return [
         _stream(
-            settings, DEAD, f"{ROOT}.dead.*.*.*.*", max_age=_ns(settings.dead_retention_s), **small
+            settings,
+            DEAD,
+            f"{ROOT}.dead.*.*.*.*",
+            max_msgs_per_subject=1,
+            max_age=_ns(settings.dead_retention_s),
+            max_bytes=settings.small_bytes_max,
+        ),
+        _stream(
+            settings,
+            REDRIVE,
+            f"{ROOT}.redrive.*.*",
+            retention="workqueue",
+            max_bytes=settings.redrive_bytes_max,
         ),
     ]
 
@@ -182,6 +205,12 @@ def filters(config: dict[str, Any]) -> list[str]:
     """The subjects of a consumer as the server says it is."""
     one = config.get("filter_subject")
     return [one] if one else list(config.get("filter_subjects") or [])
+
+
+def redrive_consumer(hook: HookDescription, settings: TopologySettings) -> dict[str, Any]:
+    """A hook's consumer of what is delivered to it again, and to no other hook."""
+    subjects = [f"{ROOT}.redrive.*.{hook.name}"]
+    return _consumer(hook_consumer_name(hook), subjects, settings, policy="all")
 
 
 def pool_name(app_id: str) -> str:

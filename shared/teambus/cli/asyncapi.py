@@ -11,6 +11,7 @@ from teambus.bus import topology
 from teambus.cli import headers, schemas
 from teambus.contracts.channels import CHANNELS, PARAMETERS, Channel, constant
 from teambus.contracts.endpoints import ENDPOINTS, Endpoint
+from teambus.contracts.subjects import fits
 
 VERSION = "3.0.0"
 SCHEMAS = "#/components/schemas/"
@@ -67,16 +68,6 @@ def repeated(address: str, republish: dict[str, str]) -> str:
     for number, token in enumerate(wild, start=1):
         target = target.replace(f"{{{{wildcard({number})}}}}", token)
     return target.replace(">", ".".join(tokens[len(source) - 1 :]))
-
-
-def fits(address: str, pattern: str) -> bool:
-    """Whether all that is said at `address` matches a subject with wildcards."""
-    tokens, patterns = address.split("."), pattern.split(".")
-    if patterns[-1] == ">":
-        return tokens[: len(patterns) - 1] == patterns[:-1] and len(tokens) >= len(patterns)
-    return len(tokens) == len(patterns) and all(
-        wanted in ("*", token) for token, wanted in zip(tokens, patterns, strict=True)
-    )
 
 
 def _stream_of(channel: Channel) -> Document:

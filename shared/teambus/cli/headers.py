@@ -36,6 +36,8 @@ def of(channel: Channel, *, again: bool) -> Document:
     if channel.event_type is not None:
         known |= _cloud_event(channel.event_type)
         required += [name for name in known if name.startswith("ce-")]
+    if channel.names_run:
+        known[names.RUN_ID] = _text(_RUN_ID)
     if channel.direction == "heard":
         known[names.RUN_ID] = _text(_RUN_ID)
         known[names.NEW] = _text(_NEW)

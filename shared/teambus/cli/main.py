@@ -13,7 +13,7 @@ import msgspec
 from teambus.app.describe import describe
 from teambus.app.errors import DefinitionError
 from teambus.bus.errors import BusError
-from teambus.cli import contracts, demo, provisioning
+from teambus.cli import contracts, dead_letters, demo, doctor, provisioning, replaying
 from teambus.cli.options import UsageError, environment, named_app, parse
 from teambus.cli.sample import model_of, sample_app
 from teambus.local import announce, folder
@@ -88,6 +88,21 @@ def _status(options: Options) -> int:
     return 0
 
 
+def _doctor(options: Options) -> int:
+    configure_logging("doctor", level="error")
+    return doctor.run(environment(options, os.environ), as_json=options.json)
+
+
+def _dead_letters(options: Options) -> int:
+    configure_logging("dead-letters")
+    return asyncio.run(dead_letters.run(options, environment(options, os.environ)))
+
+
+def _hooks(options: Options) -> int:
+    configure_logging("hooks")
+    return asyncio.run(replaying.run(options, environment(options, os.environ)))
+
+
 def _run(options: Options) -> int:
     configure_logging("supervisor")
     asyncio.run(_run_sample(sample_app(environment(options, os.environ))))
@@ -122,6 +137,9 @@ COMMANDS: dict[str, Callable[[Options], int]] = {
     "describe": _describe,
     "contracts": _contracts,
     "status": _status,
+    "doctor": _doctor,
+    "dead-letters": _dead_letters,
+    "hooks": _hooks,
     "run": _run,
     "demo": _demo,
 }

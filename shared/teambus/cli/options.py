@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from teambus.cli.operating import add_dead_letters, add_hooks
+
 VARIABLES = {
     "app": "TEAMBUS_APP",
     "app_dir": "TEAMBUS_APP_DIR",
@@ -13,6 +15,7 @@ VARIABLES = {
     "port": "TEAMBUS_PORT",
     "reload": "TEAMBUS_RELOAD",
     "data_dir": "TEAMBUS_DATA_DIR",
+    "tenant": "TEAMBUS_TENANT",
 }
 REFUSED = 2
 PORT_MAX = 65535
@@ -106,6 +109,11 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="say it to a program")
+    _add_data_dir(parser)
+
+
 def _add_contracts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, help="the folder to write them to")
 
@@ -122,6 +130,9 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "describe": ("print what an app declares, as JSON", _add_app),
     "contracts": ("write what is said on the bus as JSON Schemas and AsyncAPI", _add_contracts),
     "status": ("show what is served with the data of this folder", _add_data_dir),
+    "doctor": ("look over NATS_URL: what is wrong there, and how to mend it", _add_doctor),
+    "dead-letters": ("list, show, redrive or discard work that was given up", add_dead_letters),
+    "hooks": ("tell a background hook of past runs again", add_hooks),
     "run": ("serve the sample app of a checkout until Ctrl-C", _add_run),
     "demo": ("run the sample app once, with a background hook, and clean up", _add_demo),
 }

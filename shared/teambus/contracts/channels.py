@@ -9,8 +9,9 @@ from typing import Literal, TypeAlias
 from teambus.contracts.catalogue import AppDescription
 from teambus.contracts.control import CancelRun
 from teambus.contracts.frames import FrameBatch
-from teambus.contracts.hook import DeadLetter, HookOutcome
+from teambus.contracts.hook import DeadLetter, HookOutcome, RedriveDelivery
 from teambus.contracts.journal import JournalEntry
+from teambus.contracts.lease import LeaseRecord
 from teambus.contracts.message import Message
 from teambus.contracts.run import RunAccepted, RunCompleted, RunRefused, RunRequest
 from teambus.contracts.session import SessionRecord
@@ -32,7 +33,9 @@ PARAMETERS = {
     "name": "The name of the hook, or the id of the team.",
     "letter": "The id of the letter, in the form of `run`.",
     "app": "The id of the app.",
+    "lease": "What only one may do: `janitor`.",
     "db": "The id of the database, in the form of `run`.",
+    "runner": "The name of a team-runner in the journal, in the form of `run`.",
 }
 
 
@@ -42,7 +45,8 @@ class Channel:
 
     Anybody may say what is `heard` and listen to what is `told`; what is `kept` is teambus's own
     and read to find out what happened. `event_type` is the end of the CloudEvents type, None
-    where a message has no CloudEvents headers. `may_be_aside` allows a body in the object store.
+    where a message has no CloudEvents headers. `may_be_aside` allows a body in the object store,
+    `names_run` is for a message whose body has a run that its subject has not.
     """
 
     address: str
@@ -50,6 +54,7 @@ class Channel:
     direction: Direction
     event_type: str | None = None
     may_be_aside: bool = True
+    names_run: bool = False
 
     @property
     def name(self) -> str:
@@ -87,10 +92,18 @@ CHANNELS = (
     Channel(f"{ROOT}.session.{{tenant}}.{{session}}", SessionRecord, "kept", None, False),
     Channel(f"{ROOT}.hook.{{tenant}}.{{run}}.{{hook}}", HookOutcome, "kept", "hook.outcome.v1"),
     Channel(
+        f"{ROOT}.redrive.{{tenant}}.{{hook}}",
+        RedriveDelivery,
+        "kept",
+        "hook.redrive.v1",
+        names_run=True,
+    ),
+    Channel(
         f"{ROOT}.dead.{{tenant}}.{{about}}.{{name}}.{{letter}}",
         DeadLetter,
         "kept",
         "dead.letter.v1",
     ),
+    Channel(f"{ROOT}.lease.{{lease}}", LeaseRecord, "kept", None, False),
     Channel("$KV.teambus_catalogue.{app}", AppDescription, "kept", None, False),
 )

@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
+from teambus.contracts.hooks_api import CallsOfRun, RunCalls
 from teambus.contracts.output import TeamRunOutput
+from teambus.contracts.pool_api import FindRunner, RunnerFound
 from teambus.contracts.run import RunCompleted
 from teambus.contracts.runs_api import (
     CancelOrdered,
     CancelThisRun,
+    HoldsRun,
+    RunHeld,
     RunStarted,
     StartRun,
     WaitForRun,
@@ -39,6 +43,9 @@ ENDPOINTS = (
     Endpoint("run.start", StartRun, RunStarted),
     Endpoint("run.wait", WaitForRun, RunCompleted),
     Endpoint("run.cancel", CancelThisRun, CancelOrdered),
+    Endpoint("runner.{runner}.holds", HoldsRun, RunHeld),
+    Endpoint("pool.{app}", FindRunner, RunnerFound),
+    Endpoint("hook.calls", CallsOfRun, RunCalls),
     _stored("run", RunQuery, TeamRunOutput),
     _stored("session", SessionQuery, Session),
     *(_stored(verb.name, question, verb.answer) for question, verb in VERBS.items()),

@@ -1,4 +1,4 @@
-"""The delivery of one run-completed event to one hook: outcomes and dead letters."""
+"""The delivery of one run-completed event to one hook: outcomes, dead letters and redrives."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from teambus.contracts.ids import EventId, HookName, RunId, TeamId, Tenant
 from teambus.contracts.message import Message
 from teambus.contracts.run import RunCompleted
 
-DeliveryState = Literal["failed", "delivered", "dead"]
+DeliveryState = Literal["failed", "delivered", "dead", "redriven"]
 
 
 class HookFailure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -22,7 +22,12 @@ class HookFailure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class HookOutcome(Message, frozen=True, kw_only=True, tag="hook.outcome.v1"):
-    """How the delivery to one hook stands after its latest attempt; failures are oldest first."""
+    """How the delivery to one hook stands after its latest attempt; failures are oldest first.
+
+    `generation` counts how often it was redriven or replayed; each time attempts count anew.
+    `redriven` is a delivery that was asked for again and has not been tried since. `replay` is the
+    id of the replay that asked, if one did.
+    """
 
     delivery_id: str
     tenant: Tenant
@@ -34,6 +39,8 @@ class HookOutcome(Message, frozen=True, kw_only=True, tag="hook.outcome.v1"):
     failures: list[HookFailure] = []
     retry_at: float | None = None
     at: float = 0
+    generation: int = 0
+    replay: str | None = None
 
 
 class DeadLetter(Message, frozen=True, kw_only=True, tag="dead.letter.v1"):
@@ -41,6 +48,7 @@ class DeadLetter(Message, frozen=True, kw_only=True, tag="dead.letter.v1"):
 
     `about` is hook, run or request. A hook's or run's letter carries the completed event; a
     request that could not be read carries its bytes as text, cut to what a message can hold.
+    `generation` is that of the delivery that died: how often it had been redriven before.
     """
 
     id: str
@@ -57,6 +65,24 @@ class DeadLetter(Message, frozen=True, kw_only=True, tag="dead.letter.v1"):
     failures: list[HookFailure] = []
     traceback: str | None = None
     body: str | None = None
+    generation: int = 0
+
+
+class RedriveDelivery(Message, frozen=True, kw_only=True, tag="hook.redrive.v1"):
+    """Somebody wants this hook to be told of this event again, and no other hook.
+
+    A `suspect` delivery ended its process when it was last tried. `replay` is the id of the replay
+    that asks, if one does.
+    """
+
+    delivery_id: str
+    tenant: Tenant
+    hook: HookName
+    event: RunCompleted
+    generation: int
+    asked_at: float
+    suspect: bool = False
+    replay: str | None = None
 
 
 def delivery_id(tenant: Tenant, hook: HookName, run_id: RunId) -> str:

@@ -83,6 +83,20 @@ class ToolReturned(
     at: float = 0
 
 
+class ToolIntended(
+    msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_field="record", omit_defaults=True
+):
+    """A tool that must not be called twice is about to be called; what follows is its result.
+
+    Without one the runner died meanwhile, and whether the tool took effect is unknown.
+    """
+
+    path: str
+    digest: str
+    tool: str
+    at: float = 0
+
+
 class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="record"):
     """The end is decided. Row, completed event, session and ack are projections of it.
 
@@ -97,7 +111,13 @@ class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="
 
 
 Record: TypeAlias = (
-    AttemptStarted | AttemptReleased | RunPinned | ModelAnswered | ToolReturned | RunEnded
+    AttemptStarted
+    | AttemptReleased
+    | RunPinned
+    | ModelAnswered
+    | ToolReturned
+    | RunEnded
+    | ToolIntended
 )
 
 

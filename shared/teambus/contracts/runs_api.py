@@ -1,4 +1,4 @@
-"""Questions about runs, answered by whichever gateway is free."""
+"""Questions about runs, answered by whichever gateway is free; one by the runner it is put to."""
 
 from typing import Any
 
@@ -57,3 +57,15 @@ class CancelThisRun(msgspec.Struct, kw_only=True):
 
 class CancelOrdered(msgspec.Struct, kw_only=True):
     """The answer to `run.cancel`. There is nothing to say yet: the end of the run will tell."""
+
+
+class HoldsRun(msgspec.Struct, kw_only=True):
+    """`runner.<runner>.holds`: whether that team-runner has a run in hand."""
+
+    run_id: RunId
+
+
+class RunHeld(msgspec.Struct, kw_only=True):
+    """The answer to `runner.<runner>.holds`. A runner that is gone does not answer."""
+
+    held: bool

@@ -8,6 +8,8 @@ from teambus.contracts.ids import HookName, RunId, SessionId, TeamId, Tenant, di
 ROOT = "teambus.v1"
 STANDARD_LANE = "std"
 
+_REDRIVE = f"{ROOT}.redrive."
+
 EventType: TypeAlias = Literal["accepted", "paused", "refused", "completed"]
 
 
@@ -64,13 +66,35 @@ def hook(tenant: Tenant, run_id: RunId, name: HookName) -> str:
     return f"{ROOT}.hook.{tenant}.{token(run_id)}.{name}"
 
 
+def redrive(tenant: Tenant, name: HookName) -> str:
+    return f"{ROOT}.redrive.{tenant}.{name}"
+
+
 def dead(tenant: Tenant, kind: Literal["run", "request", "hook"], name: str, id_: str) -> str:
     return f"{ROOT}.dead.{tenant}.{kind}.{name}.{token(id_)}"
+
+
+def lease(name: str) -> str:
+    """Where it is written who does what only one may do."""
+    return f"{ROOT}.lease.{name}"
 
 
 def api(tenant: Tenant, verb: str) -> str:
     """A request-reply endpoint, such as `run.start`."""
     return f"{ROOT}.api.{tenant}.{verb}"
+
+
+def fits(address: str, pattern: str) -> bool:
+    """Whether all that is said at `address` matches a subject with wildcards."""
+    tokens, wanted = address.split("."), pattern.split(".")
+    if wanted[-1] == ">":
+        wanted.pop()
+        if len(tokens) <= len(wanted):
+            return False
+        tokens = tokens[: len(wanted)]
+    return len(tokens) == len(wanted) and all(
+        want in ("*", token) for token, want in zip(tokens, wanted, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +124,19 @@ class EventSubject:
     def parse(cls, subject: str) -> "EventSubject":
         _, _, _, tenant, team_id, run, kind = subject.split(".")
         return cls(tenant, team_id, run, kind)
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveSubject:
+    """What the subject of a redriven delivery says."""
+
+    tenant: Tenant
+    hook: HookName
+
+    @classmethod
+    def parse(cls, subject: str) -> "RedriveSubject | None":
+        """None for a subject of another kind."""
+        if not subject.startswith(_REDRIVE):
+            return None
+        _, _, _, tenant, hook = subject.split(".")
+        return cls(tenant, hook)

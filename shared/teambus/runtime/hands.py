@@ -29,6 +29,10 @@ class Hands:
         self._hurried = asyncio.Event()
 
     @property
+    def count(self) -> int:
+        return self._count
+
+    @property
     def busy(self) -> int:
         return len(self._busy)
 

@@ -8,12 +8,12 @@ from typing import Any
 import structlog
 
 
-def configure_logging(service: str) -> None:
+def configure_logging(service: str, *, level: str = "info") -> None:
     """Set up structlog. `TEAMBUS_LOG` = json or console (default: console on a terminal);
-    `TEAMBUS_LOG_LEVEL` = debug, info (default), warning, error.
+    `TEAMBUS_LOG_LEVEL` = debug, info, warning, error (default: `level`).
     """
     console = os.environ.get("TEAMBUS_LOG", "console" if sys.stderr.isatty() else "json")
-    level = os.environ.get("TEAMBUS_LOG_LEVEL", "info").upper()
+    least = os.environ.get("TEAMBUS_LOG_LEVEL", level).upper()
     # Without the locals of each frame: they hold users' text and may hold keys.
     frames = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     final: list[Any] = [
@@ -34,7 +34,7 @@ def configure_logging(service: str) -> None:
             *final,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping().get(level, logging.INFO)
+            logging.getLevelNamesMapping().get(least, logging.INFO)
         ),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,

@@ -49,6 +49,8 @@ async def play(run_output: TeamRunOutput, delivery: Delivery) -> None:
     verb, _, gate = acts.get(delivery.hook, "return").partition(":")
     if verb == "raise":
         raise ValueError("the hook said no")
+    if verb == "until" and not (FOLDER / gate).exists():
+        raise ValueError("not before somebody mends it")
     if verb == "wait":
         await opened(gate)
     note("ended", delivery.hook, run_output.run_id, attempt=delivery.attempt)

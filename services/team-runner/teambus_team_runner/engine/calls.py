@@ -106,10 +106,15 @@ class Calls:
 
     async def _use(self, turn: Turn, call: ToolCall) -> CallResult:
         name, arguments = call.function.name, call.function.arguments
-        use = ToolUse(self._specs[name], arguments, turn.party, turn.surroundings, turn.state)
         path = f"{turn.party.step(turn.number)}/tool:{call.id}"
         key = digest(msgspec.json.encode((name, arguments)))
-        result = (await turn.surroundings.steps.tool(path, key, use.result)).result
+        spec = self._specs[name]
+        use = ToolUse(spec, arguments, turn.party, turn.surroundings, turn.state, f"{path}/{key}")
+        steps = turn.surroundings.steps
+        if spec.repeatable:
+            result = (await steps.tool(path, key, use.result)).result
+        else:
+            result = (await steps.tool_once(path, key, use.result, tool=name)).result
         ended_at = result.started_at + result.duration_s
         shown = arguments_shown(arguments)
         execution = execution_of(call, shown, turn.at)

@@ -42,9 +42,10 @@ class Hooks:
         Raises `CheckError`.
         """
         context = self._context(state)
-        for hook in foreground_hooks(self.party.who).pre:
+        for n, hook in enumerate(foreground_hooks(self.party.who).pre):
             fields = {"pre_hook_name": hook.name, "run_input": asked}
             self.voice.says("PreHookStarted", **fields)
+            context.idempotency_key = self._key(f"pre_hooks/{n}")
             await self._call(hook, context, {"run_input": asked})
             self.voice.says("PreHookCompleted", **fields)
         return _left(state, context)
@@ -67,8 +68,9 @@ class Hooks:
         Raises `CheckError`.
         """
         context = self._context(state)
-        for hook in foreground_hooks(self.party.who).post:
+        for n, hook in enumerate(foreground_hooks(self.party.who).post):
             self.voice.says("PostHookStarted", post_hook_name=hook.name)
+            context.idempotency_key = self._key(f"post_hooks/{n}")
             before = msgspec.structs.replace(output)
             await self._call(hook, context, {"run_output": output, "run_input": output.input})
             _keep_sendable(output, before, hook.name)
@@ -92,6 +94,9 @@ class Hooks:
                 reason=str(failure),
                 exc_info=failure.__cause__,
             )
+
+    def _key(self, place: str) -> str:
+        return self.party.idempotency_key(self.surroundings.start.tenant, place)
 
     def _available(self, context: RunContext) -> dict[str, Any]:
         who, start = self.party.who, self.surroundings.start

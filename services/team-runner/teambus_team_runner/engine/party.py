@@ -81,6 +81,10 @@ class Party:
     def message_id(self, place: str) -> str:
         return self._id(f"message:{place}")
 
+    def idempotency_key(self, tenant: str, place: str) -> str:
+        """The same in each attempt, for what happens at this place of the run and nowhere else."""
+        return digest(f"{tenant}/{self.run_id}/{self.path}/{place}".encode(), 32)
+
     def _id(self, place: str) -> str:
         text = digest(f"{self.run_id}/{self.path}/{place}".encode(), 32)
         return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

@@ -1,6 +1,7 @@
 """The engine's edges: what it is started with, what it asks for, and what it gives back."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +38,18 @@ class Steps(Protocol):
     async def tool(
         self, path: str, digest: str, call: Callable[[], Awaitable[ToolResult]]
     ) -> ToolReturned: ...
+
+    async def tool_once(
+        self, path: str, digest: str, call: Callable[[], Awaitable[ToolResult]], *, tool: str
+    ) -> ToolReturned:
+        """A step that is not done again when it may have been done; `tool` is its name.
+
+        That it is about to be done is durable before. Of one that was begun and has no result the
+        result is that the outcome is unknown.
+        """
+
+    def users_code(self) -> AbstractAsyncContextManager[None]:
+        """For calls of users' functions that are no steps."""
 
     async def settled(self) -> None:
         """Return once all that was recorded so far is durable."""

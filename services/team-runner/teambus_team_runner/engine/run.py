@@ -81,7 +81,10 @@ class _Run:
         self._is_pinned_anew = True
         asked = run_input(self._start.input, self._start.media)
         hooks = Hooks(self._party, self._surroundings, Voice(self._party, self._surroundings))
-        state = await hooks.before(asked, self._start.session_state)
+        state = self._start.session_state
+        if hooks.has_pre:
+            async with self._surroundings.steps.users_code():
+                state = await hooks.before(asked, state)
         return RunPinned(
             created_at=self._start.created_at,
             history_run_ids=list(self._start.history_run_ids),
@@ -101,13 +104,19 @@ class _Run:
             # An answer that came beside the cancellation is kept, but the run is cancelled.
             async with self._surroundings.steps.cancellation.while_wanted():
                 if failure is None and answering.hooks.has_post:
-                    answering.state = await answering.hooks.after(output, answering.state)
+                    await self._call_post_hooks(answering, output)
         except CheckError as error:
             answering.withdraw(output)
             return refusal(error)
         except RunCancelled as cancelled:
             return Cut(str(cancelled))
         return failure
+
+    async def _call_post_hooks(
+        self, answering: Answering, output: RunOutput | TeamRunOutput
+    ) -> None:
+        async with self._surroundings.steps.users_code():
+            answering.state = await answering.hooks.after(output, answering.state)
 
     def _refused(self, failure: Failure | Cut) -> Finished:
         asked = run_input(self._start.input, self._start.media)

@@ -47,6 +47,7 @@ class ToolUse:
     party: Party
     surroundings: Surroundings
     state: State
+    place: str
 
     async def result(self) -> ToolResult:
         started_at, clock = time.time(), time.perf_counter()
@@ -81,6 +82,7 @@ class ToolUse:
             session_state=working_copy(self.state),
             dependencies=start.dependencies,
             metadata=start.metadata,
+            idempotency_key=self.party.idempotency_key(start.tenant, self.place),
         )
 
     def _injected(self, context: RunContext) -> dict[str, Any]:

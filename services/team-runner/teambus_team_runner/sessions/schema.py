@@ -2,17 +2,20 @@
 refused when newer.
 """
 
+import importlib
+
 import sqlalchemy as sa
 import structlog
 
 from teambus_team_runner.sessions.errors import StoreUnfit
 from teambus_team_runner.sessions.sqlite import begin_exclusive
 from teambus_team_runner.sessions.tables import Tables
-from teambus_team_runner.sessions.upgrade import from_version_1
 
 log = structlog.get_logger(__name__)
 
 SCHEMA_VERSION = 2
+MIGRATIONS = "teambus_team_runner.sessions.migrations"
+"""Imported when it is needed: most starts find the tables as they should be."""
 
 _metadata = sa.MetaData()
 _versions = sa.Table(
@@ -25,8 +28,11 @@ _versions = sa.Table(
 
 def ensure_schema(connection: sa.Connection, tables: Tables, place: str) -> None:
     """Make the tables what this code needs. `place` is what people call the database."""
-    if _version(connection, tables, place) != SCHEMA_VERSION:
+    version = _version(connection, tables, place)
+    if version != SCHEMA_VERSION:
         connection.rollback()
+        if version is not None:
+            importlib.import_module(MIGRATIONS)  # which takes long, so before others are locked out
         begin_exclusive(connection)
         _make(connection, tables, place)
     connection.commit()
@@ -34,17 +40,17 @@ def ensure_schema(connection: sa.Connection, tables: Tables, place: str) -> None
 
 def _make(connection: sa.Connection, tables: Tables, place: str) -> None:
     # Another process may have made them while this one waited for the lock.
-    match _version(connection, tables, place):
-        case None:
-            _metadata.create_all(connection)
-            tables.metadata.create_all(connection, checkfirst=False)
-            version = {"session_table": tables.name, "version": SCHEMA_VERSION}
-            connection.execute(_versions.insert(), version)
-        case 1:
-            log.info("bringing the session database up to date", place=place, version=2)
-            from_version_1(connection, tables)
-            mine = _versions.c.session_table == tables.name
-            connection.execute(_versions.update().where(mine), {"version": SCHEMA_VERSION})
+    version = _version(connection, tables, place)
+    if version is None:
+        _metadata.create_all(connection)
+        tables.metadata.create_all(connection, checkfirst=False)
+        made = {"session_table": tables.name, "version": SCHEMA_VERSION}
+        connection.execute(_versions.insert(), made)
+    elif version < SCHEMA_VERSION:
+        log.info("bringing the session database up to date", place=place, version=SCHEMA_VERSION)
+        importlib.import_module(MIGRATIONS).upgrade(connection, tables.name, version)
+        mine = _versions.c.session_table == tables.name
+        connection.execute(_versions.update().where(mine), {"version": SCHEMA_VERSION})
 
 
 def _version(connection: sa.Connection, tables: Tables, place: str) -> int | None:

@@ -1,8 +1,16 @@
-"""The runs inside a completed run that a member's hook is called for."""
+"""Which completed runs a hook hears of, and which runs of members inside them."""
 
 from collections.abc import Collection, Iterator
 
+from teambus.contracts.catalogue import HookDescription
 from teambus.contracts.output import RunOutput, TeamRunOutput
+
+
+def wants(hook: HookDescription, output: TeamRunOutput) -> bool:
+    """A member's hook goes by how the member's runs ended, not by how the team's did."""
+    if hook.members:
+        return any(True for _ in member_runs(output, hook.members, hook.on))
+    return output.status in hook.on
 
 
 def member_runs(

@@ -1,0 +1,226 @@
+"""Looking over a bus: is it as described, is everybody there, does anything wait too long."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from teambus.bus import catalogue, survey, topology
+from teambus.bus.connection import Bus
+from teambus.bus.errors import BusRefused
+from teambus.bus.leases import read_lease
+from teambus.bus.publish import ApiError
+from teambus.bus.survey import ConsumerState, StreamSeen
+from teambus.cli.drift import drift
+from teambus.cli.findings import Finding, counted, fault, note, ok
+from teambus.contracts.catalogue import AppDescription
+from teambus.contracts.lease import JANITOR
+from teambus.contracts.subjects import ROOT, RequestSubject
+from teambus.domain.lag import LagLimits, is_late
+
+PROVISION = "run `teambus provision --app ...` with the app and TOPOLOGY_* settings of this bus"
+NAMED_MAX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a checkup is made of: the bus, how it should be, and when to worry."""
+
+    bus: Bus
+    topology: topology.TopologySettings
+    limits: LagLimits
+    full_share_max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was read first, and what all checks look at."""
+
+    apps: list[AppDescription]
+    streams: dict[str, StreamSeen]
+    pools: list[ConsumerState]
+    hooks: list[ConsumerState]
+
+
+async def check(ground: Ground) -> list[Finding]:
+    """Every finding, in the order people mend them. Raises `BusError` when the bus goes away."""
+    found = [ok("bus", survey.server(ground.bus))]
+    streams = {
+        document["name"]: await _stream(ground.bus, document["name"])
+        for document in topology.streams(ground.topology)
+    }
+    found += _described(ground, streams)
+    if any(seen.error is not None for seen in streams.values()):
+        return found
+    seen = Seen(
+        await catalogue.read(ground.bus),
+        streams,
+        await survey.consumers(ground.bus, topology.REQUESTS),
+        await survey.consumers(ground.bus, topology.EVENTS),
+    )
+    found += _catalogued(ground, seen)
+    found += await _served(ground, seen)
+    found += await _heard(ground, seen)
+    found += [await _janitor(ground.bus), *await _buried(ground.bus), *_room(ground, streams)]
+    return found
+
+
+async def _stream(bus: Bus, name: str) -> StreamSeen:
+    try:
+        return await survey.stream(bus, name)
+    except BusRefused as refused:
+        return StreamSeen(error=ApiError(description=str(refused), err_code=refused.err_code))
+
+
+def _described(ground: Ground, streams: dict[str, StreamSeen]) -> list[Finding]:
+    """Whether the streams are what this version needs."""
+    found, chosen = [], set()
+    for document in topology.streams(ground.topology):
+        seen = streams[document["name"]]
+        if seen.error is not None:
+            found.append(fault("streams", f"{document['name']} is missing", PROVISION))
+            continue
+        drifted = drift(document, seen.config)
+        chosen |= set(drifted.chosen)
+        if drifted.wrong:
+            says = f"{document['name']} is not as described: {', '.join(drifted.wrong)}"
+            found.append(fault("streams", says, PROVISION))
+    if chosen:
+        says = f"made with other settings than those here: {', '.join(sorted(chosen))}"
+        found.append(note("streams", says, "set TOPOLOGY_* as when it was provisioned"))
+    return found or [ok("streams", f"{len(streams)}, all as described")]
+
+
+def _catalogued(ground: Ground, seen: Seen) -> list[Finding]:
+    """Which apps there are, and whether each has its consumers."""
+    if not seen.apps:
+        return [fault("catalogue", "no app is provisioned", "run `teambus provision --app ...`")]
+    found = []
+    for app in seen.apps:
+        parts = {"team": len(app.teams), "agent": len(app.agents), "hook": len(app.hooks)}
+        says = ", ".join(counted(count, what) for what, count in parts.items())
+        found.append(ok(f"app {app.id}", says))
+        wanted = [topology.pool_consumer(app, ground.topology)] if app.components else []
+        wanted += [topology.hook_consumer(hook, ground.topology) for hook in app.hooks]
+        found += _consumers(f"app {app.id}", wanted, [*seen.pools, *seen.hooks])
+    return found
+
+
+def _consumers(
+    about: str, wanted: list[dict[str, Any]], there: Iterable[ConsumerState]
+) -> list[Finding]:
+    filters = {each.name: sorted(each.filters) for each in there}
+    found = []
+    for document in wanted:
+        name = document["name"]
+        if name not in filters:
+            found.append(fault(about, f"its consumer {name} is missing", PROVISION))
+        elif filters[name] != sorted(document["filter_subjects"]):
+            found.append(fault(about, f"its consumer {name} hears other subjects", PROVISION))
+    return found
+
+
+async def _served(ground: Ground, seen: Seen) -> list[Finding]:
+    """Whether each pool has a runner, and what nobody serves."""
+    idle: set[str] = set()
+    found = []
+    for consumer in seen.pools:
+        is_pulled = await survey.is_pulled(ground.bus, consumer)
+        if not is_pulled:
+            idle.add(consumer.name)
+        found.append(await _pool(ground, consumer, is_pulled=is_pulled))
+    pattern = f"{ROOT}.request.>"
+    waiting = await survey.subjects_of(ground.bus, topology.REQUESTS, pattern)
+    for each in survey.unserved(waiting, seen.pools, idle)[:NAMED_MAX]:
+        found.append(await _unserved(ground.bus, each))
+    return found
+
+
+async def _pool(ground: Ground, consumer: ConsumerState, *, is_pulled: bool) -> Finding:
+    about = f"pool {consumer.name.removeprefix(survey.POOL)}"
+    says, late = await _waiting(ground, topology.REQUESTS, consumer)
+    if not is_pulled:
+        return fault(about, f"no runner is there; {says}", "start a team-runner with this app")
+    if late:
+        return fault(about, says, "start more team-runners, or raise TEAM_RUNNER_HANDS")
+    return ok(about, f"served; {says}")
+
+
+async def _waiting(ground: Ground, stream: str, consumer: ConsumerState) -> tuple[str, bool]:
+    """How far behind a consumer is, and whether that is too far."""
+    lag = await survey.lag(ground.bus, stream, consumer)
+    age_s = _age_s(lag.oldest_at)
+    says = f"{consumer.num_pending} waiting, {consumer.num_ack_pending} in hand"
+    if consumer.num_pending:
+        says += f", the oldest waits for {age_s:.0f} s"
+    return says, is_late(consumer.num_pending, age_s, ground.limits)
+
+
+async def _unserved(bus: Bus, each: survey.Unserved) -> Finding:
+    asked = RequestSubject.parse(each.subject)
+    oldest = await survey.oldest(bus, topology.REQUESTS, each.subject)
+    age_s = _age_s(None if oldest is None else oldest.stored_at)
+    says = (
+        f"{asked.team_id} of tenant {asked.tenant}: {counted(each.count, 'request')},"
+        f" the oldest for {age_s:.0f} s"
+    )
+    mend = "serve this team, or leave it to the janitor, who ends them after TEAM_RUNNER_UNSERVED_S"
+    return fault("unserved", says, mend)
+
+
+async def _heard(ground: Ground, seen: Seen) -> list[Finding]:
+    """Whether each hook is pulled, and how far behind it is."""
+    names = {
+        topology.hook_consumer_name(hook): hook.name for app in seen.apps for hook in app.hooks
+    }
+    known = [each for each in seen.hooks if each.name in names]
+    return [await _hook(ground, each, names[each.name]) for each in known]
+
+
+async def _hook(ground: Ground, consumer: ConsumerState, name: str) -> Finding:
+    says, late = await _waiting(ground, topology.EVENTS, consumer)
+    if consumer.num_pending and not consumer.num_waiting and not consumer.num_ack_pending:
+        return fault(f"hook {name}", f"nobody calls it; {says}", "start a hook-runner with its app")
+    if late:
+        mend = "start more hook-runners, or raise its concurrency_max"
+        return fault(f"hook {name}", says, mend)
+    return ok(f"hook {name}", says)
+
+
+async def _janitor(bus: Bus) -> Finding:
+    record = (await read_lease(bus, JANITOR)).record
+    if record.holder is None or time.time() - record.renewed_at > 2 * record.lease_s:
+        return fault("janitor", "there is none", "start a team-runner; each stands for it")
+    return ok("janitor", f"{record.holder}, term {record.term}")
+
+
+async def _buried(bus: Bus) -> list[Finding]:
+    """How many dead letters there are, by what they are about."""
+    letters = await survey.subjects_of(bus, topology.DEAD, f"{ROOT}.dead.>")
+    if not letters:
+        return [ok("dead letters", "none")]
+    names: Counter[str] = Counter()
+    for subject, count in letters.items():
+        _, _, _, _, about, name, _ = subject.split(".")
+        names[f"{about} {name}"] += count
+    many = ", ".join(f"{count} of {name}" for name, count in names.most_common(NAMED_MAX))
+    mend = f"read them in {topology.DEAD}: each says why"
+    return [note("dead letters", many, mend)]
+
+
+def _room(ground: Ground, streams: dict[str, StreamSeen]) -> list[Finding]:
+    """Which streams are close to what they may hold."""
+    found, fullest = [], (0.0, "")
+    for name, seen in streams.items():
+        limit = int(seen.config.get("max_bytes", -1))
+        share = seen.state.bytes / limit if limit > 0 else 0.0
+        fullest = max(fullest, (share, name))
+        if share > ground.full_share_max:
+            says = f"{name} is {share:.0%} full, {seen.state.bytes} of {limit} bytes"
+            found.append(fault("room", says, "raise its TOPOLOGY_*_BYTES_MAX and provision again"))
+    return found or [ok("room", f"the fullest stream, {fullest[1]}, is {fullest[0]:.0%} full")]
+
+
+def _age_s(at: float | None) -> float:
+    return 0 if at is None else max(0, time.time() - at)

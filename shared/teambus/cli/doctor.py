@@ -1,0 +1,70 @@
+"""`teambus doctor`: look the bus over, say what was checked and how to mend what is not right."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from teambus.bus.connection import BusSettings, connect
+from teambus.bus.errors import BusError
+from teambus.bus.topology import TopologySettings
+from teambus.cli.checkup import Ground, check
+from teambus.cli.findings import Finding, document, faults, lines
+from teambus.cli.options import UsageError
+from teambus.domain.lag import LagLimits
+from teambus.local import folder
+from teambus.runtime.settings import read_settings
+
+FAULTY = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorSettings:
+    """Which bus, and when to worry."""
+
+    nats_urls: tuple[str, ...] = field(metadata={"variable": "NATS_URL"})
+    credentials_file: str | None = field(
+        default=None, metadata={"variable": "NATS_CREDENTIALS_FILE"}
+    )
+    connect_timeout_s: float = 10
+    lag_age_max_s: float = 60
+    lag_messages_max: int = 1000
+    full_share_max: float = 0.7
+
+
+def run(variables: Mapping[str, str], *, as_json: bool) -> int:
+    """0 when there is nothing to mend."""
+    given = {**variables, "NATS_URL": variables.get("NATS_URL") or _served_here(variables)}
+    settings = read_settings(DoctorSettings, "DOCTOR", given)
+    topology = read_settings(TopologySettings, "TOPOLOGY", given)
+    found = asyncio.run(_look(settings, topology))
+    if as_json:
+        print(json.dumps(document(found), indent=2))
+    else:
+        print("\n".join(lines(found)))
+    return FAULTY if faults(found) else 0
+
+
+async def _look(settings: DoctorSettings, topology: TopologySettings) -> list[Finding]:
+    where = BusSettings(
+        urls=settings.nats_urls,
+        name="doctor",
+        credentials_file=settings.credentials_file,
+        connect_timeout_s=settings.connect_timeout_s,
+    )
+    limits = LagLimits(settings.lag_age_max_s, settings.lag_messages_max)
+    try:
+        async with connect(where) as bus:
+            return await check(Ground(bus, topology, limits, settings.full_share_max))
+    except BusError as error:
+        return [Finding("bus", "fault", str(error))]
+
+
+def _served_here(variables: Mapping[str, str]) -> str:
+    """Where the NATS of what runs with the data of this folder listens."""
+    data_dir = Path(variables.get("TEAMBUS_DATA_DIR") or ".teambus").absolute()
+    url = ((folder.read_status(data_dir) or {}).get("nats") or {}).get("url")
+    if not url:
+        raise UsageError(f"which bus? set NATS_URL; nothing is served with the data in {data_dir}")
+    return str(url)

@@ -1,0 +1,1 @@
+"""Load and faults at random over the whole system, then a reckoning from outside."""

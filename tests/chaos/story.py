@@ -1,0 +1,113 @@
+"""One chaos from its seed to its reckoning."""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nats.aio.client import Client
+
+from teambus.bus.connection import Bus, BusSettings, connect
+from tests.chaos.check_runs import check_runs
+from tests.chaos.check_sessions import check_sessions, takeovers
+from tests.chaos.check_work import check_work, statuses
+from tests.chaos.clients import Clients
+from tests.chaos.faults import Aim, Faults
+from tests.chaos.house import House, Size, house
+from tests.chaos.load import Load
+from tests.chaos.outside import consumers, look
+from tests.chaos.remains import Memory, orphans
+from tests.chaos.report import Row
+
+LOOK_S = 0.5
+PAUSE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to happen. `settle_s` is how long everybody may take to come to an end afterwards."""
+
+    seed: int
+    duration_s: float
+    askers: int = 12
+    pause_s: float = PAUSE_S
+    settle_s: float = 120
+    size: Size = field(default_factory=Size)
+    aim: Aim = field(default_factory=Aim)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+async def live_through(plan: Plan, folder: Path) -> list[Row]:
+    """Chaos for `duration_s`, then calm, then the reckoning."""
+    chance = random.Random(plan.seed)
+    own = {name: random.Random(chance.random()) for name in ("load", "clients", "faults")}
+    async with house(folder, plan.size, plan.environment) as home:
+        async with connect(BusSettings(home.urls, "reckoning", publish_patience_s=30)) as bus:
+            talk = await _client(home)
+            load = Load(Clients(home.clients, talk, own["clients"]), own["load"])
+            faults = Faults(home, own["faults"], plan.pause_s, plan.aim)
+            memory = Memory(home)
+            began = time.monotonic()
+            load.begin(plan.askers)
+            with memory.watched():
+                await faults.go_on(plan.duration_s)
+                calm = time.monotonic()
+                await load.finish(plan.settle_s)
+                await _quiet(bus, plan.settle_s)
+            write_down(folder, faults, load)
+            found = await look(bus, folder)
+            await talk.close()
+            remembered = memory.row()
+            children = await memory.children()
+        seconds = f"{calm - began:.0f} s of chaos, {time.monotonic() - calm:.0f} s to settle"
+    return [
+        Row("kills", f"{faults.kills.total()} ({_listed(faults.kills)}), {seconds}"),
+        *check_runs(found, load.asks),
+        *check_work(found, faults.happened),
+        *check_sessions(found),
+        Row("ends nobody planned", str(len(faults.surprises)), faults.surprises, faults.unclean),
+        remembered,
+        await orphans(children),
+        takeovers(found),
+        statuses(found),
+    ]
+
+
+async def _client(home: House) -> Client:
+    """As a program of a user's would: a NATS library and nothing else."""
+    client = Client()
+
+    async def on_error(_: Exception) -> None:
+        """The bus goes away; what was asked is asked again."""
+
+    await client.connect(
+        servers=list(home.urls),
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=1,
+        error_cb=on_error,
+    )
+    return client
+
+
+async def _quiet(bus: Bus, wait_s: float) -> None:
+    """Until no consumer has anything left to do; what is left after that is in the reckoning."""
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        told = await consumers(bus)
+        if not any(each["num_ack_pending"] or each["num_pending"] for each in told):
+            return
+        await asyncio.sleep(LOOK_S)
+
+
+def write_down(folder: Path, faults: Faults, load: Load) -> None:
+    """What happened when, and what each client knows, to follow a loss with."""
+    happened = sorted(faults.happened, key=lambda fault: fault.at)
+    lines = [f"{f.at:.3f} {f.until:.3f} {f.what} {f.whom}\n" for f in happened]
+    (folder / "faults.log").write_text("".join(lines))
+    (folder / "asks.log").write_text("".join(f"{ask.facts()}\n" for ask in load.asks))
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))

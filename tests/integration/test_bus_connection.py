@@ -1,0 +1,63 @@
+"""The one connection to the bus while the bus is slow to answer."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import uvloop
+from nats.aio.client import Client
+
+from teambus.bus.connection import Bus
+from teambus.bus.errors import BusUnavailable
+from tests.integration.bus_parts import here, until
+
+
+async def test_a_connection_hears_on_when_an_echo_comes_after_it_was_given_up(
+    tmp_path: Path,
+) -> None:
+    async with here(tmp_path) as place, place.another(request_timeout_s=0.2) as bus:
+        os.kill(place.nats.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(BusUnavailable, match="no answer to a ping"):
+                while True:  # it stops soon, but not at once
+                    await bus.barrier()
+        finally:
+            os.kill(place.nats.pid, signal.SIGCONT)
+        await until(lambda: bus.request("$JS.API.INFO", b""), otherwise="it is deaf")
+        assert bus.connected
+
+
+async def test_a_barrier_on_a_closed_connection_says_so(tmp_path: Path) -> None:
+    async with here(tmp_path) as place, place.another() as bus:
+        await bus.client.close()
+        with pytest.raises(BusUnavailable):
+            await bus.barrier()
+
+
+def test_a_connection_that_was_just_lost_is_left_without_a_word(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with here(tmp_path) as place, place.linked() as (_, bus):
+            assert bus.client._transport is not None
+            bus.client._transport.close()  # type: ignore[no-untyped-call]  # nats-py leaves it so
+            bus.client._status = Client.RECONNECTING
+            bus.client._pending.append(b"PING\r\n")
+
+    uvloop.run(story())
+
+
+def test_a_barrier_on_a_connection_that_was_just_lost_says_so(tmp_path: Path) -> None:
+    """As services run, on uvloop: its closed connections raise what asyncio's do not."""
+
+    async def lose(bus: Bus) -> None:
+        assert bus.client._transport is not None
+        bus.client._transport.close()  # type: ignore[no-untyped-call]  # nats-py leaves it so
+        with pytest.raises(BusUnavailable, match="no answer to a ping"):
+            await bus.barrier()
+
+    async def story() -> None:
+        async with here(tmp_path) as place, place.linked() as (_, bus):
+            await lose(bus)
+            await until(lambda: bus.request("$JS.API.INFO", b""), otherwise="it stayed lost")
+
+    uvloop.run(story())
