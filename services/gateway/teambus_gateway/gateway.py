@@ -29,7 +29,9 @@ async def open_gateway(bus: Bus, settings: GatewaySettings) -> AsyncIterator[Par
     await parts.catalogue.refresh()
     keeping = asyncio.create_task(parts.catalogue.keep_fresh(), name="keep the catalogue fresh")
     try:
-        async with answering_questions(bus, parts, at_once_max=settings.questions_max):
+        async with answering_questions(
+            bus, parts, at_once_max=settings.questions_max, until=parts.door.shut
+        ):
             yield parts
     finally:
         keeping.cancel()

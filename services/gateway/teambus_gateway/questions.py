@@ -2,6 +2,7 @@
 request-reply.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
@@ -94,8 +95,10 @@ class Questions:
 
 
 @asynccontextmanager
-async def answering_questions(bus: Bus, parts: Parts, *, at_once_max: int) -> AsyncIterator[None]:
-    """Answer together with all other gateways while the block runs."""
+async def answering_questions(
+    bus: Bus, parts: Parts, *, at_once_max: int, until: asyncio.Event | None = None
+) -> AsyncIterator[None]:
+    """Answer together with all other gateways while the block runs; take none after `until`."""
     questions = Questions(bus, parts)
     verbs = {
         "run.start": questions.start,
@@ -112,7 +115,7 @@ async def answering_questions(bus: Bus, parts: Parts, *, at_once_max: int) -> As
                     answer,
                     queue=QUEUE,
                     at_once_max=at_once_max,
-                    until=parts.door.shut,
+                    until=until,
                 )
             )
         yield
