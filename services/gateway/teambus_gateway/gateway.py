@@ -10,6 +10,7 @@ from teambus.bus.redrive import Redrives
 from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
 from teambus_gateway.databases import Databases
+from teambus_gateway.door import Door
 from teambus_gateway.lookup import Lookup
 from teambus_gateway.media import MediaStore
 from teambus_gateway.parts import Parts
@@ -28,7 +29,9 @@ async def open_gateway(bus: Bus, settings: GatewaySettings) -> AsyncIterator[Par
     await parts.catalogue.refresh()
     keeping = asyncio.create_task(parts.catalogue.keep_fresh(), name="keep the catalogue fresh")
     try:
-        async with answering_questions(bus, parts, at_once_max=settings.questions_max):
+        async with answering_questions(
+            bus, parts, at_once_max=settings.questions_max, until=parts.door.shut
+        ):
             yield parts
     finally:
         keeping.cancel()
@@ -63,6 +66,7 @@ def _parts(bus: Bus, settings: GatewaySettings) -> Parts:
         media_limits=settings.media_limits(),
         media=MediaStore(Bodies(bus), retry_after_s=settings.retry_after_s),
         room=Room(settings.uploads_bytes_max, retry_after_s=settings.retry_after_s),
+        door=Door(retry_after_s=settings.retry_after_s),
         redrives=Redrives(bus, Bodies(bus), source=SOURCE),
         run_hooks=RunHooks(
             bus, calls_wait_s=settings.hook_calls_wait_s, retry_after_s=settings.retry_after_s

@@ -2,6 +2,7 @@
 request-reply.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
@@ -37,13 +38,22 @@ class Questions:
         self._parts = parts
 
     async def start(self, question: Question) -> Reply | None:
-        return await _problems_told(self._start, question)
+        return await self._told(self._start, question)
 
     async def wait(self, question: Question) -> Reply | None:
-        return await _problems_told(self._wait, question)
+        return await self._told(self._wait, question)
 
     async def cancel(self, question: Question) -> Reply | None:
-        return await _problems_told(self._cancel, question)
+        return await self._told(self._cancel, question)
+
+    async def _told(self, answer: Answer, question: Question) -> Reply | None:
+        try:
+            with self._parts.door.enter():
+                return await answer(question)
+        except Problem as problem:
+            log.debug("refused", subject=question.subject, detail=problem.detail)
+            said = problem.detail if isinstance(problem.detail, str) else "the request is not valid"
+            return Reply.error(problem.status, said, problem.body())
 
     async def _start(self, question: Question) -> Reply:
         data = await self._bodies.load(question.data, question.headers)
@@ -67,6 +77,9 @@ class Questions:
         wait_s = min(max(wanted.timeout_s, 0), self._parts.runs.limits.reply_timeout_s)
         run = RunKey(question.tenant, wanted.team_id, wanted.run_id)
         end = await self._parts.runs.wait(run, wait_s)
+        if end is None and self._parts.door.shut.is_set():
+            detail = "this gateway is stopping and the run goes on; ask again"
+            raise Problem(503, detail, "draining", run_id=wanted.run_id)
         if end is None:
             detail = f"the run has not ended within {wait_s:g} s; ask again"
             raise Problem(504, detail, "reply_timeout", run_id=wanted.run_id)
@@ -83,8 +96,10 @@ class Questions:
 
 
 @asynccontextmanager
-async def answering_questions(bus: Bus, parts: Parts, *, at_once_max: int) -> AsyncIterator[None]:
-    """Answer together with all other gateways while the block runs."""
+async def answering_questions(
+    bus: Bus, parts: Parts, *, at_once_max: int, until: asyncio.Event | None = None
+) -> AsyncIterator[None]:
+    """Answer together with all other gateways while the block runs; take none after `until`."""
     questions = Questions(bus, parts)
     verbs = {
         "run.start": questions.start,
@@ -95,18 +110,16 @@ async def answering_questions(bus: Bus, parts: Parts, *, at_once_max: int) -> As
         for verb, answer in verbs.items():
             subject = subjects.api("*", verb)
             await stack.enter_async_context(
-                answering(bus, subject, answer, queue=QUEUE, at_once_max=at_once_max)
+                answering(
+                    bus,
+                    subject,
+                    answer,
+                    queue=QUEUE,
+                    at_once_max=at_once_max,
+                    until=until,
+                )
             )
         yield
-
-
-async def _problems_told(answer: Answer, question: Question) -> Reply | None:
-    try:
-        return await answer(question)
-    except Problem as problem:
-        log.debug("refused", subject=question.subject, detail=problem.detail)
-        said = problem.detail if isinstance(problem.detail, str) else "the request is not valid"
-        return Reply.error(problem.status, said, problem.body())
 
 
 def _read(kind: type[S], data: bytes) -> S:

@@ -72,6 +72,7 @@ class Runs:
         self._events = Events(bus, bodies, source=SOURCE)
         self._requests = Requests(bus, bodies, SOURCE)
         self._places = 0
+        self._given_up = False
 
     @property
     def waiting(self) -> int:
@@ -162,7 +163,8 @@ class Runs:
             log.warning("could not write that the run was accepted", error=str(error))
 
     def give_up(self) -> None:
-        """Let everybody who waits have what there is."""
+        """Let everybody who waits, now or later, have what there is."""
+        self._given_up = True
         self._waiter.give_up()
 
     async def _submit(self, asked: Submission, feed: Feed, listener: Listener) -> None:
@@ -202,18 +204,18 @@ class Runs:
 
     async def _still_running(self, asked: Submission) -> Problem:
         """Make the run known to pollers, then send the caller to them."""
-        request = asked.request
-        assert request.session_id is not None, request
         await self.make_known(asked)
-        return Problem(
-            504,
+        if self._given_up:
+            detail = (
+                "this gateway is stopping and the run goes on; ask for it where `poll` says, or "
+                "send the same request again with its Idempotency-Key"
+            )
+            return _goes_on(asked, 503, detail, "draining", self.limits.retry_after_s)
+        detail = (
             f"the run has not ended within {self.limits.reply_timeout_s:g} s and goes on; "
-            "ask for it where `poll` says",
-            "reply_timeout",
-            run_id=request.run_id,
-            session_id=request.session_id,
-            poll=poll_path(asked, request.session_id),
+            "ask for it where `poll` says"
         )
+        return _goes_on(asked, 504, detail, "reply_timeout")
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -225,6 +227,22 @@ class Runs:
             yield
         finally:
             self._places -= 1
+
+
+def _goes_on(
+    asked: Submission, status: int, detail: str, code: str, retry_after_s: int | None = None
+) -> Problem:
+    request = asked.request
+    assert request.session_id is not None, request
+    return Problem(
+        status,
+        detail,
+        code,
+        retry_after_s=retry_after_s,
+        run_id=request.run_id,
+        session_id=request.session_id,
+        poll=poll_path(asked, request.session_id),
+    )
 
 
 def poll_path(asked: Submission, session_id: SessionId) -> str:

@@ -63,6 +63,10 @@ class Runner:
             assert self.parking is not None
             await self.parking.close()
 
+    def give_up(self) -> None:
+        """Let go of all at once: without a bus nothing of it can be kept."""
+        self._hands.hurry()
+
     async def resume(self, handle: Handle) -> None:
         """Take a run out of parking, once a hand is free."""
         cancelled = handle.cancellation.requested
