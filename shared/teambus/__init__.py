@@ -1,6 +1,7 @@
 """Teams of agents as services on NATS: all that a user's program imports."""
 
 from teambus.app.agents import Agent
+from teambus.app.config import AgentOSConfig, ChatConfig, Manifest
 from teambus.app.contexts import Delivery, RunContext, Session
 from teambus.app.databases import AsyncSqliteDb
 from teambus.app.errors import (
@@ -20,11 +21,14 @@ from teambus.contracts.output import RunOutput, RunStatus, TeamRunInput, TeamRun
 
 __all__ = [
     "Agent",
+    "AgentOSConfig",
     "AsyncSqliteDb",
+    "ChatConfig",
     "CheckTrigger",
     "DefinitionError",
     "Delivery",
     "InputCheckError",
+    "Manifest",
     "OpenAIChat",
     "OutputCheckError",
     "Permanent",

@@ -212,8 +212,9 @@ MUTATIONS = (
         (
             Change(
                 f"{HOOK_RUNNER}/courier.py",
-                "        await self._note(outcome, after=None)\n        await parcel.held.ack()\n",
-                "        await parcel.held.ack()\n"
+                "        await self._note(outcome, after=None)\n"
+                "        await self._settle(parcel, past)\n",
+                "        await self._settle(parcel, past)\n"
                 "        await asyncio.sleep(0.2)\n"
                 "        await self._note(outcome, after=None)\n",
             ),
@@ -226,10 +227,10 @@ MUTATIONS = (
         (
             Change(
                 f"{HOOK_RUNNER}/courier.py",
-                "        if past.letter is None:\n            letter = parcel",
+                "        if past.letter is None:\n            letter = letter_of",
                 "        await parcel.held.term(reason)\n"
                 "        await asyncio.sleep(0.2)\n"
-                "        if past.letter is None:\n            letter = parcel",
+                "        if past.letter is None:\n            letter = letter_of",
             ),
         ),
         ("hooks delivered or dead", "dead letters"),

@@ -6,6 +6,7 @@ from teambus.contracts.catalogue import (
     AgentDescription,
     AppDescription,
     HookDescription,
+    ManifestDescription,
     MemberDescription,
     ModelDescription,
     TeamDescription,
@@ -42,7 +43,7 @@ from teambus.contracts.output import (
     ToolCall,
     ToolExecution,
 )
-from teambus.contracts.run import RunAccepted, RunCompleted, RunRefused, RunRequest
+from teambus.contracts.run import Continuation, RunAccepted, RunCompleted, RunRefused, RunRequest
 from teambus.contracts.session import SessionClaim, SessionRecord
 
 METRICS = Metrics(
@@ -167,6 +168,10 @@ OUTPUT = TeamRunOutput(
     metadata={"m": "x"},
     events=[{"event": "TeamRunError"}],
     cancellation_stage="running",
+    forked_from_run_id="r-0",
+    forked_from_message_index=4,
+    regenerated_from="r-0",
+    last_checkpoint_at_message_index=4,
     agent_id="desk",
     agent_name="Desk",
 )
@@ -222,7 +227,7 @@ RECORDS: list[Record] = [
         at=1_700_000_001.0,
     ),
     ToolIntended(path="leader/0/tool:call_2", digest="jkl", tool="charge", at=1_700_000_001.5),
-    RunEnded(completed=COMPLETED, fence=3, session_state={"k": 2}),
+    RunEnded(completed=COMPLETED, fence=3, session_state={"k": 2}, replaces="r-0"),
 ]
 
 EXAMPLES: list[Message] = [
@@ -237,6 +242,9 @@ EXAMPLES: list[Message] = [
         add_history_to_context=True,
         stream=True,
         media=[MEDIA],
+        continues=Continuation(
+            run_id="r-0", continue_from=4, regenerate=True, replace_original=False
+        ),
     ),
     RunAccepted(
         event_id="default:desk:r-1:accepted",
@@ -320,6 +328,12 @@ EXAMPLES: list[Message] = [
         id="news",
         name="News",
         description="what is new",
+        quick_prompts={"desk": ["what is new?"]},
+        manifest={
+            "desk": ManifestDescription(
+                description="d", labels=["news"], quick_prompts=["what is new?"]
+            )
+        },
         teams=[
             TeamDescription(
                 id="desk",

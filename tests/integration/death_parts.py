@@ -162,8 +162,12 @@ class Stage:
         """Return once every run has its end and nothing is left to be done."""
         for run in self.runs:
             await self.system.completed(run.run_id, team=run.case.team, wait_s=60)
+        await self.quiet(hooks=len(self.runs))
+
+    async def quiet(self, *, hooks: int) -> None:
+        """Return once no request is left, so no session is open, and hooks have heard so often."""
         await until(self._is_quiet, 60, "requests are left")
-        await self.system.hook_lines(len(self.runs), wait_s=60)
+        await self.system.hook_lines(hooks, wait_s=60)
 
     def tool_calls(self, run: Staged) -> list[tuple[str, str]]:
         """The name and key of each."""

@@ -207,9 +207,7 @@ class System:
         stop = asyncio.Event()
         async with connect(settings.bus()) as bus, open_gateway(bus, settings) as parts:
             app = make_app(parts, settings)
-            serving = asyncio.create_task(
-                serve(app, listening, settings, stop=stop, give_up=parts.runs.give_up)
-            )
+            serving = asyncio.create_task(serve(app, listening, settings, stop=stop, parts=parts))
             limits = httpx2.Limits(max_connections=None)
             async with httpx2.AsyncClient(base_url=url, timeout=30, limits=limits) as http:
                 try:

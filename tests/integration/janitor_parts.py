@@ -56,7 +56,9 @@ async def given_up(runs: Runs, janitor: Janitor, run_id: str, *, team: str) -> R
 
 
 async def queued(runs: Runs) -> int:
-    return (await survey.stream(runs.bus, topology.REQUESTS)).state.messages
+    seen = await survey.stream(runs.bus, topology.REQUESTS)
+    assert seen is not None
+    return seen.state.messages
 
 
 async def ends(runs: Runs) -> int:

@@ -90,6 +90,10 @@ async def test_missing_streams_and_consumers_are_named(place: Here) -> None:
     async with served(place):
         missing = f"app news: its consumer {POOL} is missing"
         assert faults(await looked(place)) == [missing]
+        hook = topology.hook_consumer_name(HOOK)
+        await stream.delete_consumer(topology.REDRIVE, hook)
+        again = f"app news: its consumer {hook} is missing"
+        assert faults(await looked(place)) == [missing, again]
     await stream.delete_stream(topology.LEASES)
     assert faults(await looked(place)) == [f"streams: {topology.LEASES} is missing"]
 
@@ -103,9 +107,21 @@ async def test_a_consumer_that_hears_too_little_is_named(place: Here) -> None:
     body = msgspec.json.encode({"stream_name": topology.REQUESTS, "config": old, "action": ""})
     await place.bus.client.request(f"$JS.API.CONSUMER.CREATE.{topology.REQUESTS}.{POOL}", body)
     async with served(place):
-        assert faults(await looked(place)) == [
-            f"app news: its consumer {POOL} hears other subjects"
-        ]
+        unheard = subjects.request("*", "night")
+        says = f"app news: its consumer {POOL} does not hear {unheard}"
+        assert faults(await looked(place)) == [says]
+
+
+async def test_what_an_app_has_no_more_is_noted_as_long_as_the_bus_keeps_it(place: Here) -> None:
+    less = msgspec.structs.replace(APP, hooks=[])
+    await provision(place.bus, less, SETTINGS)
+    async with served(place):
+        found = await looked(place)
+    assert faults(found) == []
+    former = [each for each in found if each.about == f"hook {HOOK.name}"]
+    assert [(each.level, each.says) for each in former] == [
+        ("note", "no app has it any more; 0 waiting for it")
+    ]
 
 
 async def test_without_an_app_that_is_what_is_wrong(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ async def test_an_agents_run_under_way_is_the_agents(tmp_path: Path) -> None:
         "session_id": "s",
         "status": "PENDING",
         "content_type": "str",
+        "model": "gpt-5.2",
+        "model_provider": "OpenAI",
     }
 
 

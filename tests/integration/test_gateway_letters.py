@@ -250,13 +250,15 @@ async def test_each_hook_of_a_run_says_how_it_stands(place: System, served: Serv
     assert (again["state"], again["attempts"], again["redriven"]) == ("waiting", 0, 1)
 
 
-async def test_a_hook_runs_when_a_hook_runner_says_that_it_is_calling_it(
-    place: System, served: Served
-) -> None:
+async def test_a_hook_runs_when_a_hook_runner_says_that_it_is_calling_it(place: System) -> None:
     assert await place.events.complete(event())
     await recorded(place, "bill", "delivered")
     idle, busy = Calling(), Calling()
-    async with saying_what_is_called(place.bus, idle), saying_what_is_called(place.bus, busy):
+    async with (
+        place.gateway(hook_calls_wait_s=2.0) as served,
+        saying_what_is_called(place.bus, idle),
+        saying_what_is_called(place.bus, busy),
+    ):
         calls = Addressed("log", event()), Addressed("bill", event())
         for call in calls:
             busy.begin(call, 2)

@@ -77,7 +77,7 @@ async def test_without_a_bus_it_ends_with_1_and_says_what_to_look_at(tmp_path: P
     await process.close()
 
 
-async def test_a_terminated_gateway_answers_those_who_wait_and_takes_nobody_else(
+async def test_a_terminated_gateway_answers_those_who_wait_and_sends_others_elsewhere(
     tmp_path: Path,
 ) -> None:
     async with system(tmp_path, go=False) as here:
@@ -96,13 +96,16 @@ async def test_a_terminated_gateway_answers_those_who_wait_and_takes_nobody_else
                 return (await http.get(ready)).json()["reasons"]
 
             assert await until(unready, 5, "still ready") == {"draining": "stopping"}
-            with pytest.raises(httpx2.ConnectError):
-                while True:
-                    async with httpx2.AsyncClient(base_url=url) as other:
-                        await other.get("/health")
+            async with httpx2.AsyncClient(base_url=url) as other:
+                refused = await other.post("/teams/content-team/runs", data=FORM)
+            assert (refused.status_code, refused.json()["code"]) == (503, "stopping")
+            assert len(here.runner.taken) == 1
             here.runner.go.set()
             assert (await asking).status_code == 200
             assert await stopping == 0
+        with pytest.raises(httpx2.ConnectError):
+            async with httpx2.AsyncClient(base_url=url) as other:
+                await other.get("/health")
 
 
 async def test_a_killed_gateway_costs_nothing_when_the_key_is_sent_again(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.contracts import headers, subjects
 from teambus.contracts.message import decode
-from teambus.contracts.run import RunCompleted
+from teambus.contracts.run import Continuation, RunCompleted
 from teambus.domain.media import object_name
 from tests.integration.gateway_parts import system
 
@@ -58,6 +58,18 @@ async def test_the_same_start_again_is_the_same_run_and_another_is_refused(tmp_p
     assert len(here.runner.taken) == 1
 
 
+async def test_a_run_is_started_that_goes_on_with_another(tmp_path: Path) -> None:
+    async with system(tmp_path) as here, here.gateway():
+        on = {"run_id": "r-0", "continue_from": 3}
+        asked = {"team_id": "content-team", "input": "", "session_id": "s", "continues": on}
+        started = await put(here.bus, "run.start", asked)
+        assert started.error_code is None, started
+        await here.runner.until_taken(1)
+    request = here.runner.taken[0]
+    assert request.continues == Continuation(run_id="r-0", continue_from=3)
+    assert (request.input, request.session_id) == ("", "s")
+
+
 async def test_a_run_is_started_with_files_that_are_in_the_store(tmp_path: Path) -> None:
     async with system(tmp_path) as here, here.gateway():
         asked: dict[str, Any] = {"team_id": "content-team", "input": "hi", "run_id": "an odd id"}
@@ -85,6 +97,9 @@ async def test_what_cannot_be_understood_is_answered_with_the_reason(tmp_path: P
         ({**good, "input": 7}, "422"),
         ({**good, "run_id": "x" * 513}, "422"),
         ({**good, "metadata": ["no object"]}, "422"),
+        ({**good, "continues": {"run_id": "r-0"}}, "422"),
+        ({**good, "session_id": "s", "continues": {"run_id": ""}}, "422"),
+        ({**good, "session_id": "s", "continues": {"run_id": "r", "continue_from": "x"}}, "422"),
         ({**good, "team_id": "nobody"}, "404"),
     ]
     async with system(tmp_path) as here, here.gateway():

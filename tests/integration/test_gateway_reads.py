@@ -143,7 +143,7 @@ async def _begin(here: System, run_id: str, team_id: str = TEAM.id) -> None:
 async def test_an_accepted_run_is_pending_until_a_runner_takes_it(tmp_path: Path) -> None:
     async with system(tmp_path, work=False) as here:
         async with here.gateway(reply_timeout_s=0.1) as gateway:
-            await gateway.post(run_id="r", session_id="s")
+            await gateway.post("Hello", run_id="r", session_id="s", metadata='{"urgent": true}')
             pending = (await gateway.poll("r", "s")).json()
             await _begin(here, "r")
             running = (await gateway.poll("r", "s")).json()
@@ -158,9 +158,29 @@ async def test_an_accepted_run_is_pending_until_a_runner_takes_it(tmp_path: Path
         "status": "PENDING",
         "content_type": "str",
         "member_responses": [],
+        "model": "gpt-5.2",
+        "model_provider": "OpenAI",
     }
-    assert running["status"] == "RUNNING"
+    assert running == pending | {
+        "status": "RUNNING",
+        "created_at": created_at,
+        "input": {"input_content": "Hello"},
+        "metadata": {"urgent": True},
+        "metrics": {},
+    }
     assert (other.status_code, other.json()) == NOT_FOUND
+
+
+async def test_a_run_at_work_is_not_told_to_have_been_asked_what_another_was(
+    tmp_path: Path,
+) -> None:
+    async with system(tmp_path, work=False) as here:
+        async with here.gateway(reply_timeout_s=0.1) as gateway:
+            await gateway.post("Something else", run_id="other", session_id="s")
+            await gateway.post("Hello", run_id="r", session_id="s")
+            await _begin(here, "r")
+            running = (await gateway.poll("r", "s")).json()
+    assert (running["status"], running.get("input")) == ("RUNNING", None)
 
 
 async def test_a_run_nobody_accepted_is_found_by_its_journal_and_session(tmp_path: Path) -> None:

@@ -208,6 +208,7 @@ async def test_a_drain_that_is_over_says_where_to_ask(tmp_path: Path) -> None:
         await here.runner.until_taken(1)
         gateway.stop.set()
         response = await asking
-        assert (response.status_code, response.json()["code"]) == (504, "reply_timeout")
+        assert (response.status_code, response.json()["code"]) == (503, "draining")
+        assert int(response.headers["retry-after"]) > 0
         async with here.gateway() as other:
             assert (await other.http.get(response.json()["poll"])).json()["status"] == "PENDING"

@@ -6,7 +6,7 @@ from typing import Any
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from teambus.bus import topology
+from teambus.bus import room, topology
 from teambus.bus.publish import Publication, publish
 from teambus.bus.reads import call
 from teambus.contracts import subjects
@@ -55,7 +55,7 @@ async def test_the_janitor_looks_in_each_sweep_and_shows_the_figures(tmp_path: P
         with said() as entries:
             await on_duty.sweep()
             await on_duty.sweep()
-        refusing = len(topology.ROOM_SETTINGS) - 1  # Of frames the oldest go.
+        refusing = len(room.ROOM_SETTINGS) - 1  # Of frames the oldest go.
         assert times(entries, "a stream fills up; full, it takes no more") == refusing
         held = REGISTRY.get_sample_value("teambus_stream_bytes_max", DEAD)
         assert held == topology.TopologySettings().small_bytes_max

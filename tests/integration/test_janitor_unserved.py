@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from teambus.app.describe import describe
 from teambus.bus import topology
 from teambus.bus.bodies import Bodies
 from teambus.bus.journal import Journal, read_tail
+from teambus.bus.provision import provision
 from teambus.contracts import subjects
 from teambus.contracts.journal import AttemptStarted, ModelAnswer, ModelAnswered, RunEnded
 from teambus.contracts.output import RunStatus, TeamRunOutput
@@ -33,7 +35,7 @@ from tests.integration.janitor_parts import (
     swept,
     times,
 )
-from tests.integration.run_parts import DESK, NIGHT, POET, Runs, runs_in, until
+from tests.integration.run_parts import ACK_WAIT_S, DESK, NIGHT, POET, Runs, runs_in, until
 
 NOBODY = "nobody"
 ONE_ANSWER = {"match": "", "reply": "Done."}
@@ -178,6 +180,24 @@ async def test_a_run_somebody_worked_on_lately_is_left_alone(runs: Runs) -> None
     hasty = await another(runs, patient, unserved_s=0.0)
     assert await hasty.unserved.giving_up.give_up(message)
     assert (await runs.end("r-1")).code == UNSERVED
+
+
+async def test_a_run_in_hand_of_a_team_that_is_gone_meanwhile_is_left_to_its_runner(
+    runs: Runs,
+) -> None:
+    await runs.model.rules([ONE_ANSWER | {"hold": "long"}])
+    app = describe(runs.app)
+    async with runs.runner():
+        await runs.submit("r-1")
+        await runs.model.wait_for_calls(1, timeout_s=20)
+        without = msgspec.structs.replace(app, teams=[t for t in app.teams if t.id != DESK])
+        await provision(runs.bus, without, topology.TopologySettings(ack_wait_s=ACK_WAIT_S))
+        hasty = await janitor(runs, unserved_s=0.0)
+        await swept(hasty, 1)
+        assert [each.absent for each in hasty.unserved.seen] == ["desk.std"]
+        assert (await queued(runs), await ends(runs)) == (1, 0)
+        await runs.model.release("long")
+        assert (await runs.end("r-1")).output.status == "COMPLETED"
 
 
 async def test_a_runner_that_takes_it_first_keeps_it(runs: Runs) -> None:

@@ -56,7 +56,9 @@ async def test_a_run_is_left_to_its_holder_when_the_bus_was_away_for_longer_than
             await until(lambda: _is_in_hand(other), 20, "not delivered again")
         await link.listen()
         await connected(runs.bus)
-        await until(lambda: _is_left(logged), 20, "not left to its holder")
+        # A holder that is back at once may be in time to keep its message.
+        if holder_is == "back later":
+            await until(lambda: _is_left(logged), 20, "not left to its holder")
         await runs.model.release("outage")
         assert (await runs.end("held")).output.status == "COMPLETED"
         await runs.drained()

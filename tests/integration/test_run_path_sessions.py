@@ -213,9 +213,21 @@ async def test_no_run_is_taken_without_a_hand(runs: Runs) -> None:
             await runs.end(f"n-{number}")
 
 
-async def test_a_run_that_died_twice_waits_for_empty_hands(runs: Runs) -> None:
+async def test_a_run_that_died_twice_asks_its_model_beside_others(runs: Runs) -> None:
+    await runs.model.rules([ONE_ANSWER | {"match": "slow", "hold": "beside"}, ONE_ANSWER])
+    await runs.dies("beside", 2)
+    async with runs.runner():
+        await runs.submit("slow-2")
+        await runs.model.wait_for_calls(1, timeout_s=20)
+        await runs.submit("beside")
+        assert (await runs.end("beside")).output.status == "COMPLETED"
+        await runs.model.release("beside")
+        await runs.end("slow-2")
+
+
+async def test_a_run_with_one_attempt_left_waits_for_empty_hands(runs: Runs) -> None:
     await runs.model.rules([ONE_ANSWER | {"match": "slow", "hold": "alone"}, ONE_ANSWER])
-    await runs.dies("suspect", 2)
+    await runs.dies("suspect", 4)
     async with runs.runner():
         await runs.submit("slow")
         await runs.model.wait_for_calls(1, timeout_s=20)

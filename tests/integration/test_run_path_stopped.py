@@ -82,7 +82,7 @@ async def goes_on(stage: Stage) -> None:
         await requests.submit("default", run.case.team, request)
     for run in stage.runs:
         await stage.system.completed(_next(run), team=run.case.team, wait_s=60)
-    await stage.system.hook_lines(2 * len(stage.runs), wait_s=60)
+    await stage.quiet(hooks=2 * len(stage.runs))
 
 
 def _next(run: Staged) -> str:

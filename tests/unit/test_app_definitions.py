@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from teambus import Agent, AsyncSqliteDb, DefinitionError, OpenAIChat, RunContext, Team, hook
+from teambus import (
+    Agent,
+    AgentOSConfig,
+    AsyncSqliteDb,
+    ChatConfig,
+    DefinitionError,
+    OpenAIChat,
+    RunContext,
+    Team,
+    hook,
+)
 from tests.unit.app_parts import MODEL, agent, app, team
 
 
@@ -28,7 +38,52 @@ def inside_itself() -> None:
     app(outer)
 
 
+NO_TEXTS = "TeamBus: chat.quick_prompts of 'desk' must be a list of texts that are not empty, not "
+
+
+def offering(prompts: Any) -> Callable[[], object]:
+    def declare() -> None:
+        app(team(id="desk"), config=AgentOSConfig(chat=ChatConfig(quick_prompts=prompts)))
+
+    return declare
+
+
 WRONG: list[tuple[str, Callable[[], object], str]] = [
+    (
+        "prompts for nobody",
+        offering({"dsek": ["Hello"]}),
+        "TeamBus: chat.quick_prompts names 'dsek', which is no team or agent; there are: desk",
+    ),
+    (
+        "a prompt that is no list",
+        offering({"desk": "Hello"}),
+        f"{NO_TEXTS}'Hello'",
+    ),
+    (
+        "an empty prompt",
+        offering({"desk": ["Hello", " "]}),
+        f"{NO_TEXTS}['Hello', ' ']",
+    ),
+    (
+        "prompts that are no dict",
+        offering(["Hello"]),
+        "ChatConfig: quick_prompts=['Hello'] is of type list; it must be dict",
+    ),
+    (
+        "a manifest of nobody",
+        lambda: app(team(id="desk"), config={"manifest": {"dsek": {"labels": ["x"]}}}),
+        "TeamBus: manifest names 'dsek', which is no team or agent; there are: desk",
+    ),
+    (
+        "a manifest that is none",
+        lambda: app(team(id="desk"), config={"manifest": {"desk": "x"}}),
+        "TeamBus: manifest of 'desk' is 'x'; write Manifest(...)",
+    ),
+    (
+        "a section that is not taken",
+        lambda: app(team(id="desk"), config={"chats": {}}),
+        "unknown option 'chats' for AgentOSConfig; did you mean 'chat'?",
+    ),
     ("two teams", two_of_one_id, "two teams have the id 'a'; give one another id"),
     (
         "two members",

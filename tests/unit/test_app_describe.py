@@ -2,7 +2,7 @@
 
 import msgspec
 
-from teambus import AsyncSqliteDb, OpenAIChat, hook
+from teambus import AgentOSConfig, AsyncSqliteDb, ChatConfig, Manifest, OpenAIChat, hook
 from teambus.app.describe import describe
 from teambus.contracts.catalogue import AppDescription
 from teambus.contracts.message import decode, encode
@@ -85,3 +85,27 @@ def test_a_members_hook_is_described_with_its_members_and_its_limits() -> None:
     assert (found.teams, found.members) == (["desk"], ("inner",))
     assert (found.on, found.timeout_s, found.replay) == (("COMPLETED", "ERROR"), 7, "all")
     assert found.needs_session
+
+
+def test_what_chats_offer_is_described_declared_or_read_from_a_file() -> None:
+    prompts = {"desk": ["What is new?"]}
+    shown = Manifest(description="The news.", labels=["news"], quick_prompts=["Anything else?"])
+    declared = AgentOSConfig(chat=ChatConfig(quick_prompts=prompts), manifest={"desk": shown})
+    read = {
+        "chat": {"quick_prompts": prompts},
+        "manifest": {
+            "desk": {
+                "description": "The news.",
+                "labels": ["news"],
+                "quick_prompts": ["Anything else?"],
+            }
+        },
+    }
+    one = describe(app(team(), config=declared))
+    assert one == describe(app(team(), config=read))
+    assert one.quick_prompts == prompts
+    assert one.manifest["desk"].labels == ["news"]
+
+
+def test_an_app_that_offers_nothing_says_nothing_of_it() -> None:
+    assert (describe(app(team())).quick_prompts, describe(app(team())).manifest) == (None, {})

@@ -19,7 +19,16 @@ from teambus import (
 )
 from teambus.contracts.output import RunStatus
 from teambus_team_runner.engine.ports import EngineLimits
-from tests.unit.engine_fakes import FakeModels, FakeSteps, agent, delegate, play, started, team
+from tests.unit.engine_fakes import (
+    FakeModels,
+    FakeSteps,
+    Line,
+    agent,
+    delegate,
+    play,
+    started,
+    team,
+)
 
 
 def models(**lines: Any) -> FakeModels:
@@ -83,9 +92,33 @@ async def test_a_post_hook_gets_the_finished_output_and_may_change_the_answer() 
     assert isinstance(seen["session"], Session)
     assert seen["session"].session_id == "session-1"
     assert (seen["user_id"], seen["metadata"], seen["debug_mode"]) == ("u", {"m": 1}, False)
-    assert seen["run_context"].session_state == {"s": 1}
+    ids = {"current_user_id": "u", "current_session_id": "session-1", "current_run_id": "run-1"}
+    assert seen["run_context"].session_state == {"s": 1, **ids}
+    assert played.output.session_state == {"s": 1}
     assert seen["run_input"].input_content == "Which tea?"
     assert played.frames.events[-2:] == ["TeamPostHookStarted", "TeamPostHookCompleted"]
+
+
+async def test_an_agent_says_that_it_starts_before_its_pre_hooks_and_a_team_after() -> None:
+    def note(run_input: TeamRunInput) -> None:
+        assert run_input.input_content
+
+    writer = agent("Writer", pre_hooks=[note])
+    solo = await play(writer, FakeModels(writer=["Prose."]))
+    lines: list[Line] = [[delegate("writer", "Write.")], "Tea."]
+    both = await play(team(writer, pre_hooks=[note]), FakeModels(leader=lines, writer=["Prose."]))
+    again = await play(writer, FakeModels(writer=["Prose."]), steps=FakeSteps(solo.steps.journal))
+
+    assert solo.frames.events[:3] == ["RunStarted", "PreHookStarted", "PreHookCompleted"]
+    assert solo.frames.events.count("RunStarted") == 1
+    assert again.frames.events == solo.frames.events
+    assert both.frames.events[:3] == [
+        "TeamPreHookStarted",
+        "TeamPreHookCompleted",
+        "TeamRunStarted",
+    ]
+    of_member = [each for each in both.frames.events if not each.startswith("Team")]
+    assert of_member[:3] == solo.frames.events[:3]
 
 
 async def test_post_hooks_wait_until_all_paid_work_is_durable() -> None:

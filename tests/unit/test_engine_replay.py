@@ -35,7 +35,8 @@ class StoppedClock:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("teambus_team_runner.engine.tools.time", StoppedClock())
+    for module in ("tools", "conversation"):
+        monkeypatch.setattr(f"teambus_team_runner.engine.{module}.time", StoppedClock())
 
 
 class Scene:

@@ -327,6 +327,17 @@ async def test_history_is_shown_to_the_leader_and_not_kept_again() -> None:
     assert "Earlier?" not in [message.content for message in played.output.messages]
 
 
+async def test_a_failed_run_tells_how_long_it_was_at_its_models() -> None:
+    lines: list[Line] = [[BOTH[0]], ModelError("server_error", "away")]
+    late = await play(story(), story_models(leader=lines))
+    at_once = await play(story(), story_models(leader=[ModelError("server_error", "away")]))
+    for output, tokens in ((late.output, 15), (at_once.output, 0)):
+        assert output.status == RunStatus.ERROR
+        assert output.metrics is not None
+        assert output.metrics.duration is not None
+        assert output.metrics.total_tokens == tokens
+
+
 async def test_what_the_run_was_given_reaches_output_and_members() -> None:
     given = started(user_id="u", metadata={"a": 1}, session_state={"mood": "calm"})
     output = (await play(story(), story_models(), start=given)).output
@@ -337,7 +348,13 @@ async def test_what_the_run_was_given_reaches_output_and_members() -> None:
         {"mood": "calm"},
     )
     assert output.member_responses[0].user_id == "u"
-    assert output.member_responses[0].session_state == {"mood": "calm"}
+    member = output.member_responses[0]
+    assert member.session_state == {
+        "mood": "calm",
+        "current_user_id": "u",
+        "current_session_id": "session-1",
+        "current_run_id": member.run_id,
+    }
 
 
 async def test_the_frames_tell_the_run_in_the_order_clients_know() -> None:

@@ -209,7 +209,33 @@ async def test_tools_are_given_the_context_and_their_owner() -> None:
 def put(name: str, value: str, run_context: RunContext) -> str:
     assert run_context.session_state is not None
     run_context.session_state[name] = value
-    return str(sorted(run_context.session_state))
+    return str(sorted(name for name in run_context.session_state if "current" not in name))
+
+
+async def test_a_tool_finds_the_ids_of_its_run_in_the_state_and_leaves_them_as_they_are() -> None:
+    seen: list[dict[str, Any]] = []
+
+    def look(run_context: RunContext) -> str:
+        assert run_context.session_state is not None
+        seen.append(dict(run_context.session_state))
+        run_context.session_state["current_user_id"] = "somebody else"
+        run_context.session_state["kept"] = True
+        return "seen"
+
+    start = started(user_id="u", session_state={"current_run_id": "mine"})
+    models = FakeModels(solo=[[call("look", {})], "Done."])
+    output = (await play(agent("Solo", tools=[look]), models, start=start)).output
+
+    ids = {"current_user_id": "u", "current_session_id": "session-1", "current_run_id": "run-1"}
+    assert seen == [ids]
+    assert output.session_state == {"kept": True, "current_run_id": "mine"}
+
+
+async def test_prompts_may_name_the_ids_of_their_run() -> None:
+    solo = agent("Solo", instructions="You help {current_user_id} in {current_session_id}.")
+    models = FakeModels(solo=["Done."])
+    await play(solo, models, start=started(user_id="ann"))
+    assert "You help ann in session-1." in str(models.asked_of("solo")[0].messages[0].content)
 
 
 async def test_changes_of_state_are_kept_and_seen_in_the_next_turn_only() -> None:

@@ -5,6 +5,7 @@ import msgspec
 from teambus.contracts.catalogue import (
     AgentDescription,
     AppDescription,
+    ManifestDescription,
     MemberDescription,
     ModelDescription,
     TeamDescription,
@@ -235,6 +236,17 @@ def test_the_config_names_every_section_a_client_may_look_for() -> None:
     assert config["filesystem"] == {"namespaces": []}
     assert config["queue"] == {"durable": True, "queue_per_session": True}
     assert (config["workflows"], config["interfaces"], config["agents"]) == ([], [], [])
+
+
+def test_the_config_says_what_chats_offer_in_any_app_and_nothing_where_nobody_says() -> None:
+    shown = ManifestDescription(labels=["news"])
+    one = AppDescription(id="one", teams=[TEAM], quick_prompts={"t": ["Hello"]})
+    other = AppDescription(id="two", agents=[AGENT], quick_prompts={"a": []}, manifest={"a": shown})
+    silent = AppDescription(id="three")
+    config = msgspec.to_builtins(config_shape([one, other, silent]))
+    assert config["chat"] == {"quick_prompts": {"t": ["Hello"], "a": []}}
+    assert config["manifest"] == {"a": {"labels": ["news"]}}
+    assert not config_shape([silent]).keys() & {"chat", "manifest"}
 
 
 def test_several_apps_behind_one_gateway_are_one() -> None:

@@ -4,9 +4,10 @@ import pytest
 
 from teambus.contracts.ids import keyed_run_id
 from teambus.contracts.run import request_digest
+from teambus_gateway.fields import check_json
 from teambus_gateway.forms import Form
 from teambus_gateway.problems import Problem
-from teambus_gateway.submission import Submission, check_json, check_supported, read_submission
+from teambus_gateway.submission import Submission, check_supported, read_submission
 
 
 def submission(key: str | None = None, **fields: str) -> Submission:

@@ -174,3 +174,19 @@ async def test_work_that_fails_frees_its_hand(capsys: pytest.CaptureFixture[str]
     hands.take(fail())
     assert await hands.free(NEVER()) == 1
     assert "could not settle" in "".join(capsys.readouterr())
+
+
+async def test_what_is_in_hand_is_let_go_at_once_when_there_is_no_patience_left() -> None:
+    hands, work = Hands(1, patience_s=3600), Work()
+
+    async def end() -> None:
+        async with hands:
+            hands.take(work())
+
+    ending = asyncio.create_task(end())
+    await settle()
+    assert not ending.done()
+    hands.hurry()
+    async with asyncio.timeout(30):
+        await ending
+    assert work.cancelled

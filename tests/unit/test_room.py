@@ -1,6 +1,6 @@
 """Which streams somebody should see to, and that every one of them is looked at."""
 
-from teambus.bus import topology
+from teambus.bus import room, topology
 from teambus.domain.room import Filling, filling_up
 
 
@@ -30,8 +30,8 @@ def test_a_stream_without_a_limit_never_fills_up() -> None:
 
 def test_every_stream_has_the_setting_of_its_room() -> None:
     base = {stream["name"]: stream["max_bytes"] for stream in topology.streams(_settings())}
-    assert base.keys() == topology.ROOM_SETTINGS.keys()
-    for name, variable in topology.ROOM_SETTINGS.items():
+    assert base.keys() == room.ROOM_SETTINGS.keys()
+    for name, variable in room.ROOM_SETTINGS.items():
         field = variable.removeprefix("TOPOLOGY_").lower()
         changed = {s["name"]: s["max_bytes"] for s in topology.streams(_settings(**{field: 12345}))}
         assert changed[name] == 12345, variable

@@ -1,5 +1,6 @@
 """The web application: endpoints, errors and cross-origin rules around them."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from teambus_gateway.authentication import RequireKey, secured
+from teambus_gateway.door import Door, Doorkeeper, problem_reply
 from teambus_gateway.letter_routes import add_letter_routes
 from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
@@ -34,7 +36,8 @@ def make_app(parts: Parts, settings: GatewaySettings) -> FastAPI:
     if settings.security_key is not None:
         app.add_middleware(RequireKey, key=settings.security_key)
         _describe_key(app)
-    app.add_middleware(AnswerUnexpected)
+    app.add_middleware(AnswerUnexpected, door=parts.door)
+    app.add_middleware(Doorkeeper, door=parts.door)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.origins),
@@ -61,16 +64,17 @@ async def _answer_problem(_: Request, problem: Exception) -> Response:
         log.warning("could not answer", status=problem.status, code=problem.code)
     else:
         log.debug("refused", status=problem.status, detail=problem.detail)
-    return Response(
-        problem.body(), problem.status, headers=problem.headers, media_type="application/json"
-    )
+    return problem_reply(problem)
 
 
 class AnswerUnexpected:
-    """Turns an exception nobody expected into a 500 that names its class, and logs the rest."""
+    """Turns an exception nobody expected into a 500 that names its class, and logs the rest. Who is
+    cut off when the drain is over is told to ask again.
+    """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, door: Door) -> None:
         self._app = app
+        self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -82,6 +86,10 @@ class AnswerUnexpected:
 
         try:
             await self._app(scope, receive, watch)
+        except asyncio.CancelledError:
+            if started or not self._door.shut.is_set():
+                raise
+            await problem_reply(self._door.cut_off())(scope, receive, send)
         except Exception as error:  # The edge of our code: nothing else answers the client.
             log.error("unexpected error", path=scope.get("path"), exc_info=error)
             if started or scope["type"] != "http":

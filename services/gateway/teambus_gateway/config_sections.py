@@ -1,13 +1,26 @@
-"""The sections of `/config` that say where a client finds what: by feature, which databases.
+"""The sections of `/config`: what is shown of each component, and by feature in which databases a
+client finds it.
 
 All that AgentOS names are there. What teambus does not have is in no database.
 """
 
+from collections import ChainMap
 from typing import Any, TypeAlias
 
+from teambus.contracts.catalogue import AppDescription
 from teambus_gateway.catalogue import Description
 
 Section: TypeAlias = dict[str, Any]
+
+
+def shown(apps: list[AppDescription]) -> Section:
+    """What chats offer and how components are shown, where an app says so."""
+    prompts = [app.quick_prompts for app in apps if app.quick_prompts is not None]
+    manifest = {id_: each for app in apps for id_, each in app.manifest.items()}
+    return {
+        **({"chat": {"quick_prompts": dict(ChainMap(*prompts))}} if prompts else {}),
+        **({"manifest": manifest} if manifest else {}),
+    }
 
 
 def sections(components: list[Description]) -> Section:

@@ -11,6 +11,7 @@ from teambus.contracts.media import FILES_BUCKET
 from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
 from teambus_gateway.databases import Databases
+from teambus_gateway.door import Door
 from teambus_gateway.lookup import Lookup
 from teambus_gateway.media import MediaStore
 from teambus_gateway.parts import Parts
@@ -30,7 +31,11 @@ async def open_gateway(bus: Bus, settings: GatewaySettings) -> AsyncIterator[Par
     keeping = asyncio.create_task(parts.catalogue.keep_fresh(), name="keep the catalogue fresh")
     try:
         async with answering_questions(
-            bus, parts, at_once_max=settings.questions_max, retry_after_s=settings.retry_after_s
+            bus,
+            parts,
+            at_once_max=settings.questions_max,
+            retry_after_s=settings.retry_after_s,
+            until=parts.door.shut,
         ):
             yield parts
     finally:
@@ -66,6 +71,7 @@ def _parts(bus: Bus, settings: GatewaySettings) -> Parts:
         media_limits=settings.media_limits(),
         media=MediaStore(Bodies(bus, FILES_BUCKET), retry_after_s=settings.retry_after_s),
         room=Room(settings.uploads_bytes_max, retry_after_s=settings.retry_after_s),
+        door=Door(retry_after_s=settings.retry_after_s),
         redrives=Redrives(bus, Bodies(bus), source=SOURCE),
         run_hooks=RunHooks(
             bus, calls_wait_s=settings.hook_calls_wait_s, retry_after_s=settings.retry_after_s

@@ -11,15 +11,19 @@ from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.bus.errors import BusError, BusUnavailable
 from teambus.bus.events import Events
+from teambus.bus.requests import Requests
 from teambus.bus.sessions import Sessions
 from teambus.bus.topology import JOURNAL
 from teambus.bus.waiter import RunEnd, RunKey, Waiter
 from teambus.contracts import subjects
 from teambus.contracts.ids import RunId, SessionId, Tenant, token
 from teambus.contracts.journal import AttemptStarted, JournalEntry
-from teambus.contracts.message import decode
-from teambus.contracts.output import RunStatus, TeamRunOutput
+from teambus.contracts.message import MalformedMessage, decode
+from teambus.contracts.output import Metrics, RunStatus, TeamRunOutput
+from teambus.contracts.run import RunRequest
 from teambus.contracts.stored_api import RunQuery
+from teambus.domain.media import run_input
+from teambus.domain.merging import merged
 from teambus_gateway.catalogue import Description
 from teambus_gateway.problems import Problem
 from teambus_gateway.runs import SOURCE, status_of
@@ -50,7 +54,8 @@ class Wanted:
 class Standing:
     """Where a run stands: under way since some time, ended, or long ended.
 
-    Of one that ended a while ago the bus has forgotten all; then only `output` is there.
+    Of one that ended a while ago the bus has forgotten all; then only `output` is there. Of one
+    that somebody works on there is what was `asked`.
     """
 
     status: RunStatus
@@ -58,6 +63,7 @@ class Standing:
     since: float = 0
     end: RunEnd | None = None
     output: bytes | None = None
+    asked: RunRequest | None = None
 
 
 class _Stored(msgspec.Struct):
@@ -75,6 +81,7 @@ class Lookup:
         self._waiter = Waiter(bus, bodies)
         self._events = Events(bus, bodies, source=SOURCE)
         self._sessions = Sessions(bus)
+        self._requests = Requests(bus, bodies, SOURCE)
         self._store_timeout_s = store_timeout_s
         self._retry_after_s = retry_after_s
 
@@ -106,25 +113,36 @@ class Lookup:
         return Standing(status_of(end), end.session_id, end=end, output=end.output)
 
     async def _under_way(self, wanted: Wanted) -> Standing | None:
-        begun_at = await self._begun_at(wanted)
+        begun = await self._begun(wanted)
+        asked = None if begun is None else await self._asked(wanted, begun)
         accepted = await self._events.accepted(wanted.tenant, wanted.component.id, wanted.run_id)
         if accepted is not None:
             _check_session(wanted, accepted.session_id)
-            status = RunStatus.PENDING if begun_at is None else RunStatus.RUNNING
-            return Standing(status, accepted.session_id, accepted.accepted_at)
-        if begun_at is not None and await self._holds_or_awaits_session(wanted):
-            return Standing(RunStatus.RUNNING, wanted.session_id, begun_at)
+            status = RunStatus.PENDING if begun is None else RunStatus.RUNNING
+            return Standing(status, accepted.session_id, accepted.accepted_at, asked=asked)
+        if begun is not None and await self._holds_or_awaits_session(wanted):
+            return Standing(RunStatus.RUNNING, wanted.session_id, begun.at, asked=asked)
         return None
 
-    async def _begun_at(self, wanted: Wanted) -> float | None:
-        """When a runner first took the run, by its journal."""
+    async def _asked(self, wanted: Wanted, begun: AttemptStarted) -> RunRequest | None:
+        """What the runner is at work on; nothing when that cannot be read, for it is not needed."""
+        try:
+            found = await self._requests.stored(begun.request_seq)
+        except (BusError, MalformedMessage) as error:
+            log.warning("could not read the request of a run", error=str(error))
+            return None
+        # A queue that was set up anew counts from one again.
+        return found if found is not None and found.run_id == wanted.run_id else None
+
+    async def _begun(self, wanted: Wanted) -> AttemptStarted | None:
+        """How a runner first took the run, by its journal."""
         subject = subjects.journal(wanted.tenant, wanted.run_id)
         entries = reads.history(self._bus, JOURNAL, subject, until=ANY_SEQ, messages_max=1)
         async for first in entries:
             data = await self._bodies.load(first.data, first.headers)
             records = decode(JournalEntry, data).records
             taken = [r for r in records if isinstance(r, AttemptStarted)]
-            return taken[0].at if taken and taken[0].team_id == wanted.component.id else None
+            return taken[0] if taken and taken[0].team_id == wanted.component.id else None
         return None
 
     async def _holds_or_awaits_session(self, wanted: Wanted) -> bool:
@@ -166,18 +184,28 @@ def _check_session(wanted: Wanted, session_id: SessionId) -> None:
 
 def _unfinished(wanted: Wanted, standing: Standing) -> bytes:
     assert standing.session_id is not None, wanted
-    return msgspec.json.encode(
-        TeamRunOutput(
-            run_id=wanted.run_id,
-            team_id=wanted.component.id,
-            team_name=wanted.component.name,
-            session_id=standing.session_id,
-            status=standing.status,
-            created_at=int(standing.since),
-            content_type="str",
-            member_responses=[],
-        )
+    component, asked = wanted.component, standing.asked
+    output = TeamRunOutput(
+        run_id=wanted.run_id,
+        team_id=component.id,
+        team_name=component.name,
+        session_id=standing.session_id,
+        status=standing.status,
+        created_at=int(standing.since),
+        content_type="str",
+        member_responses=[],
+        metadata=component.metadata,
     )
+    if component.model is not None:
+        output.model, output.model_provider = component.model.id, component.model.provider
+    if asked is not None:
+        output.user_id, output.metrics = asked.user_id, Metrics()
+        output.metadata = merged(component.metadata, asked.metadata) or None
+        if asked.continues is None:
+            output.input = run_input(asked.input, asked.media)
+        else:
+            output.forked_from_run_id = asked.continues.run_id
+    return msgspec.json.encode(output)
 
 
 def _not_found() -> Problem:

@@ -50,13 +50,19 @@ async def run(settings: GatewaySettings) -> int:
         with stop_on_signals() as stop:
             async with _management(settings, _readiness(bus, parts, stop)):
                 watching = [
-                    asyncio.create_task(stop_when_closed(bus.closed, stop)),
+                    asyncio.create_task(_stop_when_closed(bus, parts, stop)),
                     asyncio.create_task(_report_ready(parts)),
                 ]
-                await serve(app, listening, settings, stop=stop, give_up=parts.runs.give_up)
+                await serve(app, listening, settings, stop=stop, parts=parts)
             for task in watching:
                 task.cancel()
         return BUS_LOST if bus.closed.is_set() else 0
+
+
+async def _stop_when_closed(bus: Bus, parts: Parts, stop: asyncio.Event) -> None:
+    """Without the bus no answer comes any more."""
+    await stop_when_closed(bus.closed, stop)
+    parts.runs.give_up()
 
 
 def _management(

@@ -3,78 +3,15 @@
 from typing import Any
 
 from teambus_gateway.catalogue import Kind
-
-Words = dict[str, Any]
-
-
-def _text(description: str, **more: Any) -> Words:
-    return {"type": "string", "description": description, **more}
-
-
-_JSON_OBJECT = {"contentMediaType": "application/json"}
-
-RUN_FORM: Words = {
-    "type": "object",
-    "required": ["message"],
-    "properties": {
-        "message": _text("What is asked.", minLength=1),
-        "stream": {
-            "type": "boolean",
-            "default": True,
-            "description": "Answer with the run's events as they happen; false: with its end.",
-        },
-        "stream_events": {
-            "type": "boolean",
-            "default": True,
-            "description": "False: of the leader only text; of the members everything.",
-        },
-        "background": {
-            "type": "boolean",
-            "default": False,
-            "description": "Do not wait for the end; with stream, number the events in their data.",
-        },
-        "session_id": _text("The session the run belongs to; a new one if absent.", maxLength=512),
-        "user_id": _text("Who asks.", maxLength=512),
-        "run_id": _text("The id the run shall have; one that is in use is refused.", maxLength=512),
-        "session_state": _text("A JSON object merged over the session's state.", **_JSON_OBJECT),
-        "dependencies": _text("A JSON object for tools and hooks.", **_JSON_OBJECT),
-        "metadata": _text("A JSON object kept with the run.", **_JSON_OBJECT),
-        "files": {
-            "type": "array",
-            "items": {"type": "string", "format": "binary"},
-            "description": "Images, audio, videos or documents.",
-        },
-        "files_metadata": _text(
-            "A JSON array of objects, one for each of `files`.", **_JSON_OBJECT
-        ),
-        "images": _text(
-            "A JSON array of images, as objects with base64 `content` or `url`.", **_JSON_OBJECT
-        ),
-        "audio": _text("A JSON array of sounds with base64 `content`.", **_JSON_OBJECT),
-        "videos": _text("A JSON array of videos with base64 `content` or `url`.", **_JSON_OBJECT),
-        "input_files": _text("A JSON array of documents with base64 `content`.", **_JSON_OBJECT),
-        "add_history_to_context": {
-            "type": "boolean",
-            "description": "Show the model earlier runs of the session.",
-        },
-    },
-}
-
-RESUME_FORM: Words = {
-    "type": "object",
-    "properties": {
-        "last_event_index": {"type": "integer", "description": "The number of the last event had."},
-        "session_id": _text("The session the run belongs to; old runs are found only with it."),
-    },
-}
+from teambus_gateway.run_forms import RESUME_FORM, RUN_FORM, Words, continue_form, text
 
 _ERROR_SCHEMA: Words = {
     "type": "object",
     "required": ["detail"],
     "properties": {
         "detail": {"description": "What is wrong, as text or as a list of field errors."},
-        "code": _text("Stable, for programs."),
-        "run_id": _text("The run concerned."),
+        "code": text("Stable, for programs."),
+        "run_id": text("The run concerned."),
     },
 }
 
@@ -113,6 +50,12 @@ def _parameter(name: str, place: str, description: str, *, required: bool = True
 
 AWAY = "The bus or what is behind it does not answer, or is full; Retry-After says when to ask."
 _RUN_ID = _parameter("run_id", "path", "The run's id.")
+_KEY = _parameter(
+    "Idempotency-Key",
+    "header",
+    "Sending the same request with the same key again gives the same run.",
+    required=False,
+)
 _JSON: Words = {"application/json": {"schema": {"type": "object"}}}
 _EVENTS: Words = {"text/event-stream": {"schema": {"type": "string"}}}
 
@@ -137,15 +80,7 @@ def run_component(kind: Kind) -> Words:
         },
         answer={"content": {**_JSON, **_EVENTS}},
         also={202: {"description": "Accepted: the run's ids and status.", "content": _JSON}},
-        parameters=[
-            id_parameter(kind),
-            _parameter(
-                "Idempotency-Key",
-                "header",
-                "Sending the same request with the same key again gives the same run.",
-                required=False,
-            ),
-        ],
+        parameters=[id_parameter(kind), _KEY],
         requestBody={"required": True, "content": _form(RUN_FORM)},
     )
 
@@ -194,6 +129,30 @@ def resume_run(kind: Kind) -> Words:
         answer={"content": _EVENTS},
         parameters=[id_parameter(kind), _RUN_ID],
         requestBody={"required": False, "content": _form(RESUME_FORM)},
+    )
+
+
+def continue_run(kind: Kind) -> Words:
+    return endpoint(
+        f"continue_{kind}_run",
+        tag(kind),
+        "The events of a new run that goes on with this one; with stream=false the new run, "
+        "finished. A stream that is refused has one event of an error.",
+        {
+            400: "The form cannot be read, or the run cannot be gone on with in this way.",
+            404: f"No such {kind}, or no such run in this session.",
+            408: "The body did not arrive in time.",
+            409: "The run was cancelled or goes on, or the idempotency key is another request's.",
+            413: "The request or one of its fields is too large.",
+            422: "A field is wrong.",
+            429: f"Too many runs of this {kind} are waiting.",
+            503: AWAY,
+            504: "The new run goes on; `poll` says where to ask for it.",
+        },
+        answer={"content": {**_JSON, **_EVENTS}},
+        also={202: {"description": "Accepted: the new run's ids and status.", "content": _JSON}},
+        parameters=[id_parameter(kind), _RUN_ID, _KEY],
+        requestBody={"required": True, "content": _form(continue_form(kind))},
     )
 
 

@@ -12,6 +12,7 @@ from teambus_gateway.attachments import MediaLimits
 from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
 from teambus_gateway.databases import Databases
+from teambus_gateway.door import Door
 from teambus_gateway.forms import FormLimits
 from teambus_gateway.lookup import Lookup
 from teambus_gateway.media import MediaStore
@@ -36,6 +37,7 @@ class Parts:
     media_limits: MediaLimits
     media: MediaStore
     room: Room
+    door: Door
     redrives: Redrives
     run_hooks: RunHooks
     retry_after_s: int

@@ -2,6 +2,7 @@
 request-reply.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
@@ -16,13 +17,14 @@ from teambus.bus.waiter import RunKey
 from teambus.contracts import headers as names
 from teambus.contracts import subjects
 from teambus.contracts.ids import TEXT_ID_LENGTH_MAX, RunId, new_id, token
-from teambus.contracts.run import RunRequest
+from teambus.contracts.run import Continuation, RunRequest
 from teambus.contracts.runs_api import CancelThisRun, RunStarted, StartRun, WaitForRun
 from teambus.domain.media import mistake_in
+from teambus_gateway.fields import check_json
 from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
 from teambus_gateway.room import Hold
-from teambus_gateway.submission import Origin, Submission, check_json, check_run_id, session_of
+from teambus_gateway.submission import Origin, Submission, check_run_id, session_of
 
 log = structlog.get_logger(__name__)
 
@@ -38,13 +40,25 @@ class Questions:
         self._parts = parts
 
     async def start(self, question: Question) -> Reply | None:
-        return await _problems_told(self._start, question)
+        return await self._told(self._start, question)
 
     async def wait(self, question: Question) -> Reply | None:
-        return await _problems_told(self._wait, question)
+        return await self._told(self._wait, question)
 
     async def cancel(self, question: Question) -> Reply | None:
-        return await _problems_told(self._cancel, question)
+        return await self._told(self._cancel, question)
+
+    async def _told(self, answer: Answer, question: Question) -> Reply | None:
+        try:
+            with self._parts.door.enter():
+                return await answer(question)
+        except Problem as problem:
+            log.debug("refused", subject=question.subject, detail=problem.detail)
+            said = problem.detail if isinstance(problem.detail, str) else "the request is not valid"
+            reply = Reply.error(problem.status, said, problem.body())
+            if problem.retry_after_s is not None:
+                reply.headers[names.RETRY_AFTER] = str(problem.retry_after_s)
+            return reply
 
     async def _start(self, question: Question) -> Reply:
         with self._parts.room.hold() as hold:
@@ -77,6 +91,9 @@ class Questions:
         wait_s = min(max(wanted.timeout_s, 0), self._parts.runs.limits.reply_timeout_s)
         run = RunKey(question.tenant, wanted.team_id, wanted.run_id)
         end = await self._parts.runs.wait(run, wait_s)
+        if end is None and self._parts.door.shut.is_set():
+            detail = "this gateway is stopping and the run goes on; ask again"
+            raise Problem(503, detail, "draining", run_id=wanted.run_id)
         if end is None:
             detail = f"the run has not ended within {wait_s:g} s; ask again"
             raise Problem(504, detail, "reply_timeout", run_id=wanted.run_id)
@@ -94,9 +111,14 @@ class Questions:
 
 @asynccontextmanager
 async def answering_questions(
-    bus: Bus, parts: Parts, *, at_once_max: int, retry_after_s: int
+    bus: Bus,
+    parts: Parts,
+    *,
+    at_once_max: int,
+    retry_after_s: int,
+    until: asyncio.Event | None = None,
 ) -> AsyncIterator[None]:
-    """Answer together with all other gateways while the block runs."""
+    """Answer together with all other gateways while the block runs; take none after `until`."""
     questions = Questions(bus, parts)
     verbs = {
         "run.start": questions.start,
@@ -114,21 +136,10 @@ async def answering_questions(
                     queue=QUEUE,
                     at_once_max=at_once_max,
                     retry_after_s=retry_after_s,
+                    until=until,
                 )
             )
         yield
-
-
-async def _problems_told(answer: Answer, question: Question) -> Reply | None:
-    try:
-        return await answer(question)
-    except Problem as problem:
-        log.debug("refused", subject=question.subject, detail=problem.detail)
-        said = problem.detail if isinstance(problem.detail, str) else "the request is not valid"
-        reply = Reply.error(problem.status, said, problem.body())
-        if problem.retry_after_s is not None:
-            reply.headers[names.RETRY_AFTER] = str(problem.retry_after_s)
-        return reply
 
 
 def _read(kind: type[S], data: bytes) -> S:
@@ -156,14 +167,25 @@ def _submission(tenant: str, asked: StartRun) -> Submission:
         add_history_to_context=asked.add_history_to_context,
         stream=asked.stream,
         media=asked.media,
+        continues=asked.continues,
     )
     return Submission(tenant, asked.team_id, request, origin)
 
 
+def _check_continuation(asked: StartRun, continues: Continuation) -> None:
+    """Raises `ValueError`."""
+    if asked.session_id is None:
+        raise ValueError("a run that continues another needs its session_id")
+    if not 1 <= len(continues.run_id) <= TEXT_ID_LENGTH_MAX:
+        raise ValueError(f"continues.run_id must have 1 to {TEXT_ID_LENGTH_MAX} characters")
+
+
 def _check(asked: StartRun, run_id: RunId) -> None:
     """Raises `ValueError` for what a form would not let through either."""
-    if not asked.input:
+    if not asked.input and asked.continues is None:
         raise ValueError("input is empty")
+    if asked.continues is not None:
+        _check_continuation(asked, asked.continues)
     for name in ("run_id", "session_id", "user_id"):
         if len(getattr(asked, name) or "") > TEXT_ID_LENGTH_MAX:
             raise ValueError(f"{name} is longer than {TEXT_ID_LENGTH_MAX} characters")

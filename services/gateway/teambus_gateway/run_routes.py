@@ -1,6 +1,7 @@
 """The endpoints of runs, the same for every kind of thing that runs."""
 
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import structlog
@@ -9,13 +10,17 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from teambus.contracts.catalogue import TeamDescription
 from teambus_gateway import openapi
 from teambus_gateway.attachments import read_attachments
 from teambus_gateway.catalogue import Description, Kind
+from teambus_gateway.continuing import check_before, read_continuing
+from teambus_gateway.fields import integer
 from teambus_gateway.forms import read_form
 from teambus_gateway.lookup import Wanted
 from teambus_gateway.parts import Parts, json_reply
 from teambus_gateway.problems import Problem, missing
+from teambus_gateway.run_forms import RUN_FORM, Words, continue_form
 from teambus_gateway.run_hooks import not_ended
 from teambus_gateway.shapes import run_body
 from teambus_gateway.sse import Chunks, EventStream, meta_lines
@@ -23,7 +28,6 @@ from teambus_gateway.submission import (
     Submission,
     check_supported,
     component_path,
-    integer,
     read_submission,
 )
 from teambus_gateway.teller import Teller
@@ -64,6 +68,10 @@ def add_run_routes(app: FastAPI, parts: Parts, kind: Kind) -> None:
     async def cancel_run(request: Request) -> Response:
         return await _cancel(parts, kind, request)
 
+    @router.post(f"{runs}/{{run_id}}/continue", **openapi.continue_run(kind))
+    async def continue_run(request: Request) -> Response:
+        return await _continue(parts, kind, request)
+
     @router.get(f"{runs}/{{run_id}}/events", **openapi.get_run_events(kind))
     async def get_run_events(request: Request) -> Response:
         return await _events(parts, kind, request)
@@ -78,13 +86,17 @@ def add_run_routes(app: FastAPI, parts: Parts, kind: Kind) -> None:
 async def _submit(parts: Parts, kind: Kind, request: Request) -> Response:
     asked = await _asked(parts, kind, request)
     component = await _component(parts, kind, request)
+    return await _reply(parts, component, asked, is_indexed=asked.background)
+
+
+async def _reply(
+    parts: Parts, component: Description, asked: Submission, *, is_indexed: bool
+) -> Response:
     structlog.contextvars.bind_contextvars(
         tenant=parts.tenant, team_id=component.id, run_id=asked.request.run_id
     )
     if asked.request.stream:
-        teller = Teller(
-            component, asked.key, indexed=asked.background, all_events=asked.stream_events
-        )
+        teller = Teller(component, asked.key, indexed=is_indexed, all_events=asked.stream_events)
         return _stream(parts, parts.streams.submitted(teller, asked))
     if asked.background:
         return await _begin(parts, asked)
@@ -98,8 +110,7 @@ async def _asked(parts: Parts, kind: Kind, request: Request) -> Submission:
     id_ = request.path_params[f"{kind}_id"]
     with parts.room.hold() as hold:
         form = await read_form(request, parts.form_limits, hold)
-        if unknown := form.fields.keys() - openapi.RUN_FORM["properties"].keys():
-            log.debug("form fields ignored", names=sorted(unknown)[:NAMES_SHOWN_MAX])
+        _log_ignored(form.fields, RUN_FORM)
         attachments = await read_attachments(form, parts.media_limits)
         key = request.headers.get("idempotency-key")
         asked = read_submission(parts.tenant, kind, id_, form, key, attachments)
@@ -118,6 +129,26 @@ async def _begin(parts: Parts, asked: Submission) -> Response:
     return json_reply(
         {"run_id": run_id, "session_id": session_id, "status": status.value}, status=202
     )
+
+
+async def _continue(parts: Parts, kind: Kind, request: Request) -> Response:
+    """A new run that goes on with another. As AgentOS does, a stream is begun before it is known
+    whether there is anything to go on with.
+    """
+    fields = (await read_form(request, parts.form_limits)).fields
+    _log_ignored(fields, continue_form(kind))
+    place = request.path_params[f"{kind}_id"], request.path_params["run_id"]
+    key = request.headers.get("idempotency-key")
+    continuing = read_continuing(parts.tenant, kind, place, fields, key)
+    asked = continuing.asked
+    wanted = await _wanted(parts, kind, request, asked.request.session_id)
+    try:
+        await check_before(parts.lookup, wanted, continuing)
+    except Problem as problem:
+        if problem.status >= 500 or not asked.request.stream:
+            raise
+        return _stream(parts, _refused(wanted, problem))
+    return await _reply(parts, wanted.component, asked, is_indexed=continuing.is_indexed)
 
 
 async def _poll(parts: Parts, kind: Kind, request: Request) -> Response:
@@ -194,6 +225,24 @@ def _stream(parts: Parts, chunks: Chunks) -> EventStream:
 
 async def _unknown(wanted: Wanted) -> Chunks:
     yield meta_lines("error", error=f"Run {wanted.run_id} not found in buffer or database")
+
+
+async def _refused(wanted: Wanted, problem: Problem) -> Chunks:
+    """A stream of a run that is not to be: one event, of the kind a failed run ends with."""
+    who, is_team = wanted.component, isinstance(wanted.component, TeamDescription)
+    kind, event = ("team", "TeamRunError") if is_team else ("agent", "RunError")
+    yield meta_lines(
+        event,
+        created_at=int(time.time()),
+        **{f"{kind}_id": who.id, f"{kind}_name": who.name, "run_id": wanted.run_id},
+        nested_depth=0,
+        content=problem.detail,
+    )
+
+
+def _log_ignored(fields: Mapping[str, str], form: Words) -> None:
+    if unknown := fields.keys() - form["properties"].keys():
+        log.debug("form fields ignored", names=sorted(unknown)[:NAMES_SHOWN_MAX])
 
 
 def _after(last_event_index: int | None) -> int:

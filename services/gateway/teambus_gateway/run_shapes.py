@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from teambus.contracts.sessions_api import RunPreview
+from teambus.domain.continuation import is_own
 from teambus_gateway.session_shapes import iso
 from teambus_gateway.shapes import Shape
 
@@ -22,8 +23,10 @@ LINEAGE = (
 
 
 def with_members(run: Shape) -> Iterator[Shape]:
-    """The runs of the members, each after its own members, then the run itself."""
+    """The runs of its members, each after its own members, then the run itself."""
     for member in run.get("member_responses") or []:
+        if not is_own(member.get("parent_run_id"), run["run_id"]):
+            continue
         if not member.get("user_id") and run.get("user_id"):
             member["user_id"] = run["user_id"]
         yield from with_members(member)

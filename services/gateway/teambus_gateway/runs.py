@@ -30,6 +30,12 @@ from teambus_gateway.submission import Submission, run_path
 log = structlog.get_logger(__name__)
 
 SOURCE = "/teambus/gateway"
+CONTINUATION_STATUSES = {
+    "run_not_found": 404,
+    "run_not_continuable": 409,
+    "wrong_continuation": 400,
+}
+"""Of runs that were to go on with another, and could not any more when they were taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,10 @@ class _Status(msgspec.Struct):
     status: RunStatus
 
 
+class _Refusal(msgspec.Struct):
+    content: str
+
+
 class Runs:
     """Submits runs and waits for their ends. Keeps nothing another gateway would miss."""
 
@@ -70,6 +80,7 @@ class Runs:
         self._refusals = Refusals(self._requests, self._events, remember_s=remember_s)
         self._waiting = Places(limits.waiting_max, "callers are waiting", "too_many_waiting")
         self.streams = Places(limits.streams_max, "streams are open", "too_many_streams")
+        self._given_up = False
 
     async def answer(self, asked: Submission) -> RunEnd:
         """Submit and wait for the end.
@@ -160,7 +171,8 @@ class Runs:
             log.warning("could not write that the run was accepted", error=str(error))
 
     def give_up(self) -> None:
-        """Let everybody who waits have what there is."""
+        """Let everybody who waits, now or later, have what there is."""
+        self._given_up = True
         self._waiter.give_up()
 
     async def _submit(self, asked: Submission, feed: Feed, listener: Listener) -> None:
@@ -224,18 +236,34 @@ class Runs:
 
     async def _still_running(self, asked: Submission) -> Problem:
         """Make the run known to pollers, then send the caller to them."""
-        request = asked.request
-        assert request.session_id is not None, request
         await self.make_known(asked)
-        return Problem(
-            504,
+        if self._given_up:
+            detail = (
+                "this gateway is stopping and the run goes on; ask for it where `poll` says, or "
+                "send the same request again with its Idempotency-Key"
+            )
+            return _goes_on(asked, 503, detail, "draining", self.limits.retry_after_s)
+        detail = (
             f"the run has not ended within {self.limits.reply_timeout_s:g} s and goes on; "
-            "ask for it where `poll` says",
-            "reply_timeout",
-            run_id=request.run_id,
-            session_id=request.session_id,
-            poll=poll_path(asked, request.session_id),
+            "ask for it where `poll` says"
         )
+        return _goes_on(asked, 504, detail, "reply_timeout")
+
+
+def _goes_on(
+    asked: Submission, status: int, detail: str, code: str, retry_after_s: int | None = None
+) -> Problem:
+    request = asked.request
+    assert request.session_id is not None, request
+    return Problem(
+        status,
+        detail,
+        code,
+        retry_after_s=retry_after_s,
+        run_id=request.run_id,
+        session_id=request.session_id,
+        poll=poll_path(asked, request.session_id),
+    )
 
 
 def poll_path(asked: Submission, session_id: SessionId) -> str:
@@ -265,6 +293,9 @@ def answered(found: RunEnd | RunRefused, run_id: RunId) -> RunEnd:
         raise Problem(409, found.detail, found.code, run_id=run_id)
     if found.code == "session_not_found":
         raise Problem(404, "Session not found")
+    if found.code in CONTINUATION_STATUSES:
+        detail = msgspec.json.decode(found.output, type=_Refusal).content
+        raise Problem(CONTINUATION_STATUSES[found.code], detail)
     if found.code == "run_id_in_use":
         raise _in_use(run_id)
     return found

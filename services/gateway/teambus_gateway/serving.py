@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from teambus_gateway.parts import Parts
 from teambus_gateway.settings import GatewaySettings
 from teambus_gateway.sse import CONNECTION
 
@@ -70,23 +71,32 @@ async def serve(
     settings: GatewaySettings,
     *,
     stop: asyncio.Event,
-    give_up: Callable[[], None],
+    parts: Parts,
 ) -> None:
-    """Serve until `stop`; then take nothing new, finish what is open for `drain_s` at most, and
-    have `give_up` answer the rest.
+    """Serve until `stop`; then turn away what comes, finish what is inside for `drain_s` at most,
+    and tell the rest where to ask.
     """
     server = Server(_config(app, settings))
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    log.info("draining", drain_s=settings.drain_s, open=len(server.server_state.tasks))
+    parts.door.shut.set()
+    log.info("draining", drain_s=settings.drain_s, inside=parts.door.inside)
+    if settings.listen_fd is not None:
+        _leave_to_the_next(server)
+    if not await parts.door.emptied(settings.drain_s):
+        log.info("the drain is over", inside=parts.door.inside)
+        parts.runs.give_up()
+        await parts.door.emptied(CLOSING_S)
     server.should_exit = True
-    overdue = asyncio.get_running_loop().call_later(settings.drain_s, give_up)
-    try:
-        await serving
-    finally:
-        overdue.cancel()
+    await serving
+
+
+def _leave_to_the_next(server: Server) -> None:
+    """Whoever else has the inherited socket takes what comes."""
+    for each in server.servers:
+        each.close()
 
 
 def _config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
@@ -99,5 +109,5 @@ def _config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=int(settings.drain_s) + CLOSING_S,
+        timeout_graceful_shutdown=CLOSING_S,
     )

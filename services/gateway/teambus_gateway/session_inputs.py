@@ -15,9 +15,9 @@ from teambus.contracts.sessions_api import (
     SessionType,
 )
 from teambus_gateway.databases import Chosen
+from teambus_gateway.fields import check_json
 from teambus_gateway.forms import FormLimits, read_body
 from teambus_gateway.problems import Problem
-from teambus_gateway.submission import check_json
 
 B = TypeVar("B", bound=BaseModel)
 Id = Annotated[str, Field(max_length=TEXT_ID_LENGTH_MAX)]

@@ -6,7 +6,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from teambus_gateway.catalogue import Kind
-from teambus_gateway.openapi import AWAY, Words, endpoint, id_parameter, tag
+from teambus_gateway.openapi import AWAY, endpoint, id_parameter, tag
+from teambus_gateway.run_forms import Words
 from teambus_gateway.session_inputs import ChangeBody, CreationBody, DeletionBody, RenamingBody
 
 _NO_DATABASE = "No such database, or one has to be named with db_id."

@@ -19,7 +19,7 @@ from teambus_gateway.shapes import Shape
 SHAPED_INLINE_BYTES_MAX = 64 * 1024
 """More runs are put in shape in a thread, so that other requests are answered meanwhile."""
 
-STATUSES = sorted({*(status.value for status in RunStatus), "REGENERATED"})
+STATUSES = sorted(status.value for status in RunStatus)
 
 
 async def session_runs(parts: Parts, session_id: SessionId, query: RunsPlace) -> bytes:

@@ -19,7 +19,7 @@ from teambus.contracts.output import TeamRunOutput
 from teambus.domain.agent_runs import read_form
 from teambus_gateway.authentication import AuthMode
 from teambus_gateway.catalogue import Description
-from teambus_gateway.config_sections import sections
+from teambus_gateway.config_sections import sections, shown
 
 NAME = "AgentOS"
 OS_VERSION = "1.0.0"
@@ -141,6 +141,7 @@ def config_shape(apps: list[AppDescription]) -> Shape:
         **_given(description=app.description if app else None),
         "available_models": _available_models(components),
         "databases": _databases(components),
+        **shown(apps),
         **sections(components),
         "agents": [_summary(agent) for app in apps for agent in app.agents],
         "teams": [_summary(team) for app in apps for team in app.teams],

@@ -1,12 +1,11 @@
 """From the fields of a form to a run request: what is asked, checked field by field."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 from urllib.parse import quote
 
-import msgspec
 import structlog
 
 from teambus.bus.waiter import RunKey
@@ -23,6 +22,15 @@ from teambus.contracts.ids import (
 from teambus.contracts.media import Media
 from teambus.contracts.run import RunRequest
 from teambus_gateway.catalogue import Kind
+from teambus_gateway.fields import (
+    NOTHING,
+    check_json,
+    flag_field,
+    integer,
+    metadata_field,
+    object_field,
+    text_field,
+)
 from teambus_gateway.forms import Form
 from teambus_gateway.media import Attachment
 from teambus_gateway.problems import Problem, field_problem, missing
@@ -30,10 +38,6 @@ from teambus_gateway.problems import Problem, field_problem, missing
 log = structlog.get_logger(__name__)
 
 ANONYMOUS = "anonymous"
-JSON_DEPTH_MAX = 64
-TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
-FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
-NOTHING = frozenset({"", "null", "none", "[]", "{}"})
 NOT_YET = ("output_schema",)
 
 Origin: TypeAlias = Literal["fresh", "keyed", "chosen"]
@@ -97,11 +101,11 @@ def read_submission(
     """Raises `Problem` for the first thing that is wrong."""
     fields = form.fields
     message = _message(form)
-    _flag(fields, "monitor")
+    flag_field(fields, "monitor")
     integer("version", fields.get("version", ""))
     route = f"POST {component_path(kind, id_)}/runs"
-    origin, run_id = _run_id(tenant, route, fields, idempotency_key)
-    session_id = _text(fields, "session_id")
+    origin, run_id = run_id_of(tenant, route, text_field(fields, "run_id"), idempotency_key)
+    session_id = text_field(fields, "session_id")
     return Submission(
         tenant,
         id_,
@@ -109,18 +113,18 @@ def read_submission(
             run_id=run_id,
             input=message,
             session_id=session_id or session_of(run_id, origin),
-            user_id=_text(fields, "user_id"),
-            metadata=_metadata(fields),
-            session_state=_object_or_nothing(fields, "session_state"),
-            dependencies=_object_or_nothing(fields, "dependencies"),
-            add_history_to_context=_flag(fields, "add_history_to_context"),
-            stream=_flag(fields, "stream") is not False,
+            user_id=text_field(fields, "user_id"),
+            metadata=metadata_field(fields),
+            session_state=object_field(fields, "session_state"),
+            dependencies=object_field(fields, "dependencies"),
+            add_history_to_context=flag_field(fields, "add_history_to_context"),
+            stream=flag_field(fields, "stream") is not False,
             media=_media(attachments, run_id, origin),
         ),
         origin,
         kind,
-        background=_flag(fields, "background") is True,
-        stream_events=_flag(fields, "stream_events") is not False,
+        background=flag_field(fields, "background") is True,
+        stream_events=flag_field(fields, "stream_events") is not False,
         session_is_new=session_id is None,
     )
 
@@ -137,15 +141,6 @@ def session_of(run_id: RunId, origin: Origin) -> SessionId:
     if origin == "fresh":
         return new_id()
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"teambus:run:{run_id}"))
-
-
-def check_json(value: Any) -> None:
-    """Raises `ValueError` for what the bus does not carry: nests too deep for those who read it."""
-    try:
-        _check_depth(value, JSON_DEPTH_MAX)
-        msgspec.json.encode(value)
-    except (msgspec.MsgspecError, OverflowError, RecursionError, TypeError) as error:
-        raise ValueError(str(error)) from error
 
 
 def check_run_id(value: str) -> None:
@@ -179,10 +174,10 @@ def _media(attachments: Sequence[Attachment], run_id: RunId, origin: Origin) -> 
     return media
 
 
-def _run_id(
-    tenant: Tenant, route: str, fields: Mapping[str, str], key: str | None
+def run_id_of(
+    tenant: Tenant, route: str, chosen: RunId | None, key: str | None
 ) -> tuple[Origin, RunId]:
-    chosen = _text(fields, "run_id")
+    """The id of a new run, and who made it: the client, its idempotency key, or nobody yet."""
     if key is not None and len(key) > TEXT_ID_LENGTH_MAX:
         raise Problem(422, f"Idempotency-Key is longer than {TEXT_ID_LENGTH_MAX} characters")
     if key and chosen:
@@ -196,75 +191,3 @@ def _run_id(
     except ValueError as error:
         raise field_problem("value_error", ("body", "run_id"), str(error), chosen) from error
     return "chosen", chosen
-
-
-def _text(fields: Mapping[str, str], name: str) -> str | None:
-    value = fields.get(name) or None
-    if value is not None and len(value) > TEXT_ID_LENGTH_MAX:
-        says = f"String should have at most {TEXT_ID_LENGTH_MAX} characters"
-        raise field_problem("string_too_long", ("body", name), says, value)
-    return value
-
-
-def _flag(fields: Mapping[str, str], name: str) -> bool | None:
-    value = fields.get(name, "")
-    word = value.strip().lower()
-    if word in TRUE:
-        return True
-    if word in FALSE:
-        return False
-    if word in NOTHING:
-        return None
-    says = "Input should be a valid boolean, unable to interpret input"
-    raise field_problem("bool_parsing", ("body", name), says, value)
-
-
-def integer(name: str, value: str, place: str = "body") -> int | None:
-    """A whole number, or None for nothing. Raises `Problem`."""
-    try:
-        return int(value[:20]) if value else None
-    except ValueError as error:
-        says = "Input should be a valid integer, unable to parse string as an integer"
-        raise field_problem("int_parsing", (place, name), says, value) from error
-
-
-def _metadata(fields: Mapping[str, str]) -> dict[str, Any] | None:
-    try:
-        return _object(fields, "metadata")
-    except ValueError as error:
-        detail = "Invalid metadata parameter: expected a JSON object"
-        raise Problem(400, detail) from error
-
-
-def _object_or_nothing(fields: Mapping[str, str], name: str) -> dict[str, Any] | None:
-    """AgentOS drops what it cannot read here, and so do we, but not silently."""
-    try:
-        return _object(fields, name)
-    except ValueError as error:
-        log.warning("form field dropped", field=name, error=str(error))
-        return None
-
-
-def _object(fields: Mapping[str, str], name: str) -> dict[str, Any] | None:
-    """Raises `ValueError` unless the field is absent or a JSON object."""
-    text = fields.get(name, "")
-    if text.strip().lower() in ("", "null", "none"):
-        return None
-    try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ValueError(str(error)) from error
-    if not isinstance(value, dict):
-        raise ValueError(f"a JSON object is expected, not a {type(value).__name__}")
-    check_json(value)
-    return value
-
-
-def _check_depth(value: Any, left: int) -> None:
-    if left == 0:
-        raise ValueError(f"nested more than {JSON_DEPTH_MAX} deep")
-    children = (
-        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    )
-    for child in children:
-        _check_depth(child, left - 1)

@@ -3,9 +3,8 @@
 import asyncio
 import os
 from collections.abc import Coroutine
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -21,6 +20,7 @@ from teambus.runtime.stopping import (
     exit_with_parent,
     stop_on_signals,
     stop_when_closed,
+    unless_stopped,
 )
 from teambus_hook_runner.asked import Limits, Unavailable
 from teambus_hook_runner.calling import Calling, saying_what_is_called
@@ -32,7 +32,6 @@ from teambus_hook_runner.settings import Settings
 from teambus_hook_runner.spawning import Load
 from teambus_hook_runner.worker import Worker
 
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -52,7 +51,7 @@ async def run(settings: Settings) -> int:
     host, port = settings.management_host, settings.management_port
     with stop_on_signals() as stop:
         async with management_port(readiness, host=host, port=port), connect(settings.bus()) as bus:
-            app = await _unless(stop, _app(bus, settings))
+            app = await unless_stopped(stop, _app(bus, settings))
             if app is not None:
                 await _deliver(_crew(bus, app, settings), readiness, stop)
             return BUS_LOST if bus.closed.is_set() else 0
@@ -154,19 +153,6 @@ async def _app(bus: Bus, settings: Settings) -> AppDescription:
     if settings.app_id is None:
         return await described(_load(settings), _limits(settings))
     return await catalogued(bus, settings.app_id, look_s=settings.verify_s)
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """What `work` returns, or None, with the work cancelled, when stopped before."""
-    doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if doing.done():
-        return doing.result()
-    doing.cancel()
-    with suppress(asyncio.CancelledError):
-        await doing
-    return None
 
 
 def _load(settings: Settings) -> Load:

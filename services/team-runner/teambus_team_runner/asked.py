@@ -105,13 +105,24 @@ async def read_stored(
     for name, value in (("run_id", request.run_id), ("session_id", request.session_id or "-")):
         if not 1 <= len(value) <= TEXT_ID_LENGTH_MAX:
             raise MalformedMessage(f"{name} must have 1 to {TEXT_ID_LENGTH_MAX} characters")
-    if not request.input:
-        raise MalformedMessage("input must not be empty")
+    _check_input(request)
     if mistake := mistake_in(request.media, request.run_id):
         raise MalformedMessage(mistake)
     return Asked(
         subject.tenant, subject.team_id, request, message.seq, request_digest(request), new
     )
+
+
+def _check_input(request: RunRequest) -> None:
+    """Raises `MalformedMessage`."""
+    if request.continues is None:
+        if not request.input:
+            raise MalformedMessage("input must not be empty")
+        return
+    if request.session_id is None:
+        raise MalformedMessage("a request that continues a run needs its session_id")
+    if not 1 <= len(request.continues.run_id) <= TEXT_ID_LENGTH_MAX:
+        raise MalformedMessage(f"continues.run_id must have 1 to {TEXT_ID_LENGTH_MAX} characters")
 
 
 async def refuse_malformed(

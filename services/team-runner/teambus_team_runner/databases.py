@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from teambus.app.teams import Component
-from teambus.contracts.ids import SessionId, TeamId, Tenant
+from teambus.contracts.ids import RunId, SessionId, TeamId, Tenant
+from teambus.contracts.output import TeamRunOutput
 from teambus_team_runner.sessions import LoadedSession, RunWrite, SessionStore, Stores
 
 
@@ -47,6 +48,13 @@ class Databases:
         return await store.load(
             tenant, session_id, team_id=team_id, user_id=user_id, history_runs=history_runs
         )
+
+    async def run(
+        self, tenant: Tenant, session_id: SessionId, run_id: RunId, *, team_id: TeamId
+    ) -> TeamRunOutput | None:
+        """A stored run of the session."""
+        store = await self.of(team_id)
+        return None if store is None else await store.run(tenant, session_id, run_id)
 
     async def save(self, write: RunWrite, *, team_id: TeamId) -> None:
         store = await self.of(team_id)

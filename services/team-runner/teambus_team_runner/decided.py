@@ -16,13 +16,14 @@ from teambus.contracts.run import RunCompleted
 from teambus.domain.frames import kept_events
 from teambus.domain.media import run_input
 from teambus_team_runner.asked import Asked
+from teambus_team_runner.continuing import replaced_by
 from teambus_team_runner.engine.cancellation import EXECUTING, PENDING
 from teambus_team_runner.engine.ports import Finished
+from teambus_team_runner.engine.state import INJECTED
 
 log = structlog.get_logger(__name__)
 
 OUTPUT_TOO_LARGE = "output_too_large"
-INJECTED_STATE = ("current_user_id", "current_session_id", "current_run_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Decision:
             fence=self.fence,
             session_state=_kept(self.finished.output.session_state),
             opened=msgspec.UNSET if self.opened else False,
+            replaces=replaced_by(self.asked, self.finished.output.status) or msgspec.UNSET,
         )
 
     def within(self, bytes_max: int) -> tuple[RunEnded, int]:
@@ -104,6 +106,7 @@ def cancelled(asked: Asked, component: Component, reason: str, *, began: bool) -
 
 
 def _silent(asked: Asked, component: Component, status: RunStatus, content: str) -> TeamRunOutput:
+    continues = asked.request.continues
     output = TeamRunOutput(
         run_id=asked.run_id,
         team_id=asked.team_id,
@@ -116,6 +119,7 @@ def _silent(asked: Asked, component: Component, status: RunStatus, content: str)
         input=run_input(asked.request.input, asked.request.media),
         content=content,
         metadata=asked.request.metadata,
+        forked_from_run_id=continues.run_id if continues else None,
     )
     if isinstance(component, Agent):
         output.agent_id, output.agent_name = component.id, component.name
@@ -135,4 +139,4 @@ def _too_large(size: int, bytes_max: int) -> str:
 def _kept(state: dict[str, Any] | None) -> dict[str, Any] | None:
     if state is None:
         return None
-    return {key: value for key, value in state.items() if key not in INJECTED_STATE}
+    return {key: value for key, value in state.items() if key not in INJECTED}

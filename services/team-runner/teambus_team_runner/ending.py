@@ -123,6 +123,7 @@ def _write(ended: RunEnded) -> RunWrite:
         completed_at=completed.completed_at,
         session_state=ended.session_state,
         opened=ended.opened is not False,
+        replaces=None if ended.replaces is msgspec.UNSET else ended.replaces,
     )
 
 

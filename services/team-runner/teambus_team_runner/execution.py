@@ -5,7 +5,6 @@ import functools
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
@@ -15,9 +14,11 @@ from teambus.bus.frame_log import FrameLog
 from teambus.bus.journal import Journal
 from teambus.contracts.ids import TeamId
 from teambus.contracts.journal import RunEnded
-from teambus.contracts.output import RunStatus
+from teambus.contracts.output import RunStatus, TeamRunOutput
+from teambus.domain.merging import merged
 from teambus.domain.replay import Past
 from teambus_team_runner.asked import Asked
+from teambus_team_runner.continuing import CannotContinue, continued, load
 from teambus_team_runner.databases import Databases
 from teambus_team_runner.decided import Decision, Told, cancelled, failed
 from teambus_team_runner.ending import (
@@ -77,6 +78,14 @@ class ExecutionLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a run starts from, and the `fence` of the last opening that wrote to its session."""
+
+    start: RunStart
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """Runs teams and agents."""
 
@@ -95,7 +104,7 @@ class Execution:
         return frozenset(id_ for id_, each in self.components.items() if isinstance(each, Agent))
 
     async def end_of(
-        self, handle: Handle, journal: Journal, past: Past, loading: Awaitable[LoadedSession]
+        self, handle: Handle, journal: Journal, past: Past, loading: Awaitable[Loaded]
     ) -> RunEnded:
         """Carry the run to its end and make that durable. Raises `Deferred` and `Fenced`.
 
@@ -158,7 +167,7 @@ class Execution:
         handle: Handle,
         journal: Journal,
         past: Past,
-        loading: Awaitable[LoadedSession],
+        loading: Awaitable[Loaded],
         frames: Frames,
     ) -> tuple[Finished, bool]:
         """The outcome, and whether it goes into the database."""
@@ -170,10 +179,12 @@ class Execution:
             reason = f"the journal of the run cannot be read: {past.unreadable}"
             return self._failed(asked, JOURNAL_UNREADABLE, reason), True
         try:
-            session = await loading
-            await self._lift(handle, session.fence)
+            loaded = await loading
+            await self._lift(handle, loaded.fence)
         except SessionNotFound:
             return self._failed(asked, "session_not_found", "Session not found"), False
+        except CannotContinue as error:
+            return self._failed(asked, error.code, error.detail), False
         except (StoreUnavailable, StoreUnfit) as error:
             return self._without_database(asked, past, error), False
         if handle.cancellation and not past.paid:
@@ -185,20 +196,22 @@ class Execution:
             fresh_s=self.limits.fresh_s,
             alone=handle.alone,
         )
-        return await self._run(asked, session, steps, frames), True
+        return await self._run(asked, loaded.start, steps, frames), True
 
-    async def load(self, asked: Asked) -> LoadedSession:
-        """What the run starts from. Raises `SessionNotFound`, `StoreUnavailable`, `StoreUnfit`."""
+    async def load(self, asked: Asked) -> Loaded:
+        """What the run starts from.
+
+        Raises `SessionNotFound`, `CannotContinue`, `StoreUnavailable`, `StoreUnfit`.
+        """
         component = self.components[asked.team_id]
         wanted = asked.request.add_history_to_context
         shown = component.add_history_to_context if wanted is None else wanted
-        return await self.databases.load(
-            asked.tenant,
-            asked.session_id,
-            team_id=asked.team_id,
-            user_id=asked.request.user_id,
-            history_runs=component.history_runs if shown else 0,
-        )
+        history_runs = component.history_runs if shown else 0
+        session, before = await load(self.databases, asked, history_runs=history_runs)
+        start = _start(asked, component, session, before)
+        if asked.request.continues is not None and before is not None:
+            start = continued(start, asked.request.continues, before)
+        return Loaded(start, session.fence)
 
     async def _lift(self, handle: Handle, stored: int) -> None:
         """Let nothing in the database be newer than this opening of the session."""
@@ -214,10 +227,9 @@ class Execution:
         return self._failed(asked, STORE_UNAVAILABLE, str(error))
 
     async def _run(
-        self, asked: Asked, session: LoadedSession, steps: JournaledSteps, frames: Frames
+        self, asked: Asked, start: RunStart, steps: JournaledSteps, frames: Frames
     ) -> Finished:
         component = self.components[asked.team_id]
-        start = _start(asked, component, session)
         limit = asyncio.timeout(self.limits.run_timeout_s)
         try:
             async with limit:
@@ -238,9 +250,14 @@ class Execution:
         return failed(asked, self.components[asked.team_id], code, detail)
 
 
-def _start(asked: Asked, component: Component, session: LoadedSession) -> RunStart:
+def _start(
+    asked: Asked, component: Component, session: LoadedSession, before: TeamRunOutput | None
+) -> RunStart:
     request = asked.request
     state = merged(merged(component.session_state, session.session_state), request.session_state)
+    metadata = merged(component.metadata, session.metadata)
+    if before is not None:
+        metadata = merged(metadata, before.metadata)
     return RunStart(
         tenant=asked.tenant,
         run_id=asked.run_id,
@@ -249,19 +266,9 @@ def _start(asked: Asked, component: Component, session: LoadedSession) -> RunSta
         created_at=int(time.time()),
         session_state=state,
         user_id=request.user_id,
-        metadata=merged(merged(component.metadata, session.metadata), request.metadata) or None,
+        metadata=merged(metadata, request.metadata) or None,
         dependencies=merged(component.dependencies, request.dependencies) or None,
         history=[message for _, messages in session.history for message in messages],
         media=request.media,
         history_run_ids=[run_id for run_id, _ in session.history],
     )
-
-
-def merged(base: dict[str, Any] | None, over: dict[str, Any] | None) -> dict[str, Any]:
-    """`over` laid on `base`, objects within objects too; neither is changed."""
-    result = dict(base or {})
-    for key, value in (over or {}).items():
-        below = result.get(key)
-        both = isinstance(below, dict) and isinstance(value, dict)
-        result[key] = merged(below, value) if both else value
-    return result

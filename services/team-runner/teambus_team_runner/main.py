@@ -37,6 +37,7 @@ from teambus.runtime.stopping import (
     exit_with_parent,
     stop_on_signals,
     stop_when_closed,
+    unless_stopped,
 )
 from teambus_team_runner.ahead import HELD_AHEAD, Ahead, AheadLimits
 from teambus_team_runner.answers import Answers
@@ -81,9 +82,10 @@ async def run(settings: Settings, app: TeamBus) -> int:
             management_port(readiness, host=settings.management_host, port=settings.management_port)
         )
         bus = await stack.enter_async_context(connect(_bus_settings(settings)))
-        pool = await provisioned(
-            bus, topology.REQUESTS, topology.pool_name(app.id), wait_s=settings.provision_wait_s
-        )
+        name, wait_s = topology.pool_name(app.id), settings.provision_wait_s
+        pool = await unless_stopped(stop, provisioned(bus, topology.REQUESTS, name, wait_s=wait_s))
+        if pool is None:
+            return 0
         databases = await _databases(stack, settings, app)
         models = await stack.enter_async_context(_models(settings, bus))
         cancels = CancelWatch(bus, WatchLimits(settings.cancels_max, settings.cancel_look_s))
@@ -97,7 +99,7 @@ async def run(settings: Settings, app: TeamBus) -> int:
             "permissions": lambda: bus.violation,
             "draining": lambda: "draining" if stop.is_set() else None,
         }
-        watching = asyncio.create_task(stop_when_closed(bus.closed, stop))
+        watching = asyncio.create_task(_stop_when_closed(bus, stop, runner))
         stack.callback(watching.cancel)
         log.info("ready", app=app.id, components=[each.id for each in app.components])
         settle_memory()
@@ -105,6 +107,11 @@ async def run(settings: Settings, app: TeamBus) -> int:
         async with janitor_of(bus, settings).on_duty(stop):
             await runner.run(stop)
         return BUS_LOST if bus.closed.is_set() else 0
+
+
+async def _stop_when_closed(bus: Bus, stop: asyncio.Event, runner: Runner) -> None:
+    await stop_when_closed(bus.closed, stop)
+    runner.give_up()
 
 
 @dataclass(frozen=True, slots=True)

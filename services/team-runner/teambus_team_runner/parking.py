@@ -52,10 +52,11 @@ class Parking:
     async def park(self, handle: Handle, forget: Callable[[Handle], None]) -> None:
         """Let a run wait; `forget` is told of one that was let go and will not be resumed.
 
-        One that comes when there is no room, or after closing, is given back for later.
+        One that comes when there is no room is given back for later, after closing for another
+        runner at once.
         """
         if self.full or self._closed:
-            await handle.give_back(delay_s=self._limits.look_s)
+            await handle.give_back(delay_s=0 if self._closed else self._limits.look_s)
             forget(handle)
             return
         task = asyncio.create_task(self._stay(handle, forget), name="parked run")

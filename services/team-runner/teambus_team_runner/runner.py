@@ -72,6 +72,10 @@ class Runner:
             await self.ahead.close()
             await self.parking.close()
 
+    def give_up(self) -> None:
+        """Let go of all at once: without a bus nothing of it can be kept."""
+        self._hands.hurry()
+
     async def resume(self, handle: Handle) -> None:
         """Take a run out of parking, once it is its turn for a hand."""
         assert self.ahead is not None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from teambus.app.agents import Agent
+from teambus.app.config import Manifest, config_of
 from teambus.app.hooks import BackgroundHook, background_hooks
 from teambus.app.models import OpenAIChat
 from teambus.app.teambus import TeamBus
@@ -13,6 +14,7 @@ from teambus.contracts.catalogue import (
     AgentDescription,
     AppDescription,
     HookDescription,
+    ManifestDescription,
     MemberDescription,
     ModelDescription,
     TeamDescription,
@@ -22,6 +24,7 @@ from teambus.contracts.catalogue import (
 
 def describe(teambus: TeamBus) -> AppDescription:
     """What the catalogue says of an app that was checked."""
+    config = config_of(teambus.config)
     return AppDescription(
         id=teambus.id,
         name=teambus.name,
@@ -29,6 +32,8 @@ def describe(teambus: TeamBus) -> AppDescription:
         teams=[_team(each) for each in teambus.teams],
         hooks=[_hook(teambus.id, each) for each in background_hooks(teambus)],
         agents=[_agent(each) for each in teambus.agents],
+        quick_prompts=config.chat.quick_prompts if config.chat else None,
+        manifest={id_: _manifest(each) for id_, each in (config.manifest or {}).items()},
     )
 
 
@@ -90,6 +95,14 @@ def _member(member: Agent | Team) -> MemberDescription:
         tool_call_limit=member.tool_call_limit,
         members=None if nested is None else [_member(each) for each in nested],
         stream_member_events=not isinstance(member, Team) or member.stream_member_events,
+    )
+
+
+def _manifest(manifest: Manifest) -> ManifestDescription:
+    return ManifestDescription(
+        description=manifest.description,
+        labels=manifest.labels,
+        quick_prompts=manifest.quick_prompts,
     )
 
 

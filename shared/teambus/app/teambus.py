@@ -7,6 +7,7 @@ from typing import Any
 from teambus.app.agents import Agent
 from teambus.app.asgi import App
 from teambus.app.checks import mistakes_of
+from teambus.app.config import AgentOSConfig, config_mistakes, config_of
 from teambus.app.errors import DefinitionError
 from teambus.app.names import id_mistakes, module_slug
 from teambus.app.options import definition, unknown_options
@@ -23,6 +24,7 @@ class TeamBus:
 
     Teams and agents have their ids from one pot. An agent may be a team's member as well.
     With `run_hooks_in_background` every post-hook is a background hook, members' ones too.
+    `config` says what clients show beside them.
     """
 
     id: str = ""
@@ -31,6 +33,7 @@ class TeamBus:
     teams: list[Team] = field(default_factory=list)
     agents: list[Agent] = field(default_factory=list)
     run_hooks_in_background: bool = False
+    config: AgentOSConfig | dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self.id = self.id or module_slug(_declaring_module())
@@ -41,7 +44,10 @@ class TeamBus:
         for component in self.components:
             self._switch_hooks(component)
         label = "TeamBus"
-        if mistakes := [*id_mistakes(label, self.id), *mistakes_of(self.id, self.components)]:
+        mistakes = [*id_mistakes(label, self.id), *mistakes_of(self.id, self.components)]
+        ids = [each.id for each in self.components]
+        mistakes += config_mistakes(label, config_of(self.config), ids)
+        if mistakes:
             raise DefinitionError(*mistakes)
 
     def _switch_hooks(self, component: Component) -> None:

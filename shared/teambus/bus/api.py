@@ -10,13 +10,17 @@ import msgspec
 import nats.errors
 import structlog
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from teambus.bus.connection import Bus
 from teambus.bus.errors import BusError, BusUnavailable
+from teambus.bus.leaving import leave
 from teambus.bus.replies import NO_RESPONDERS
 from teambus.contracts import headers as names
 
 log = structlog.get_logger(__name__)
+
+FINISH_S = 5
 
 
 class NobodyAnswers(BusError):
@@ -104,22 +108,38 @@ async def ask_all(bus: Bus, subject: str, data: bytes, *, wait_s: float) -> list
 
 @asynccontextmanager
 async def answering(
-    bus: Bus, subject: str, answer: Answer, *, queue: str, at_once_max: int, retry_after_s: int = 1
+    bus: Bus,
+    subject: str,
+    answer: Answer,
+    *,
+    queue: str,
+    at_once_max: int,
+    until: asyncio.Event | None = None,
+    retry_after_s: int = 1,
 ) -> AsyncIterator[None]:
     """Answer questions while the block runs, each in a task of its own, `at_once_max` at most;
     others are asked to come again.
 
     Of all that name the same `queue` one is asked; with an empty one, each is.
+    None are taken any more once `until` is set. At the end those that were taken have `FINISH_S`,
+    and then are told to ask again.
     """
     desk = _Desk(bus, answer, at_once_max, retry_after_s)
     subscription = await bus.client.subscribe(subject, queue=queue, cb=desk.on_message)
+    over = until or asyncio.Event()
+    leaving = asyncio.create_task(_leave_when(over, bus, subscription), name="leave the desk")
     try:
         await bus.barrier()
         yield
     finally:
-        if not bus.client.is_closed:
-            await subscription.unsubscribe()
+        over.set()
+        await leaving
         await desk.close()
+
+
+async def _leave_when(over: asyncio.Event, bus: Bus, subscription: Subscription) -> None:
+    await over.wait()
+    await leave(bus, subscription)
 
 
 class _Desk:
@@ -143,6 +163,8 @@ class _Desk:
         task.add_done_callback(self._open.discard)
 
     async def close(self) -> None:
+        if self._open:
+            await asyncio.wait(tuple(self._open), timeout=FINISH_S)
         for task in tuple(self._open):
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
@@ -151,6 +173,11 @@ class _Desk:
         question = Question(message.subject, message.data, dict(message.headers or {}))
         try:
             reply = await self._answer(question)
+        except asyncio.CancelledError:
+            await self._send(
+                message, Reply.error(503, "stopping before it was answered; ask again")
+            )
+            raise
         except Exception as error:  # Whoever asked must hear that it failed.
             log.error("could not answer", subject=message.subject, exc_info=error)
             reply = Reply.error(500, f"internal error ({type(error).__name__})")

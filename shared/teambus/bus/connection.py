@@ -1,11 +1,12 @@
 """One connection to NATS, set up so that it outlives any outage and never fails silently."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import nats
 import nats.errors
@@ -15,17 +16,25 @@ from nats.aio.msg import Msg
 
 from teambus.bus.errors import BusUnavailable
 from teambus.bus.replies import Replies
+from teambus.bus.servers import RECONNECT_PAUSE_S, Choice, Silence, address, leave_server, public
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+Asked: TypeAlias = Literal["write", "read", "pull"]
 
 SERVER_FLOOR = (2, 11)
+PERMISSIONS = "permissions violation"
+CREDENTIALS = "authorization violation"
 
 
 @dataclass(frozen=True, slots=True)
 class BusSettings:
-    """Where the bus is and how long to wait for it."""
+    """Where the bus is and how long to wait for it.
+
+    A server is left for another when it has answered nothing for `deaf_s`, and the connection given
+    up for good when credentials were refused for `refused_s`.
+    """
 
     urls: tuple[str, ...]
     name: str
@@ -34,6 +43,8 @@ class BusSettings:
     request_timeout_s: float = 2
     publish_patience_s: float = 20
     ping_interval_s: float = 10
+    deaf_s: float = 8
+    refused_s: float = 10
     pending_bytes_max: int = 16 * 1024 * 1024
 
 
@@ -49,6 +60,10 @@ class Bus:
     violation: str | None = None
     closing: bool = False
     full_until: float = 0
+    silences: dict[Asked, Silence] = field(
+        default_factory=lambda: {"write": Silence(), "read": Silence(), "pull": Silence()}
+    )
+    moving: asyncio.Task[None] | None = None
     reconnected_at: float = float("-inf")
 
     @property
@@ -67,6 +82,24 @@ class Bus:
     def message_bytes_max(self) -> int:
         """The largest body a message carries; larger ones go to the store of large bodies."""
         return max(int(self.client.max_payload) - 128 * 1024, int(self.client.max_payload) // 2)
+
+    def answered(self, asked: Asked) -> None:
+        """Somebody who leads a stream or consumer has answered."""
+        self.silences[asked].end()
+
+    def unanswered(self, asked: Asked) -> None:
+        """Nobody who leads has answered; after `deaf_s` of that another server is tried.
+
+        A node cut off from the others keeps its clients, and for a while it answers reads of what
+        it led, though it can commit nothing: so each kind of question has a silence of its own.
+        """
+        if self.silences[asked].lasts(self.settings.deaf_s) and len(self.client.servers) > 1:
+            for silence in self.silences.values():
+                silence.end()
+            log.warning("nothing answers; turning to another server", left=address(self.client))
+            self.moving = asyncio.create_task(
+                leave_server(self.client), name="turn to another server"
+            )
 
     async def request(
         self, subject: str, data: bytes, headers: dict[str, str] | None = None
@@ -134,7 +167,8 @@ async def connect(settings: BusSettings) -> AsyncIterator[Bus]:
     except (TimeoutError, OSError, nats.errors.Error) as error:
         await bus.client.close()
         raise BusUnavailable(
-            f"cannot reach NATS at {', '.join(settings.urls)}: {str(error) or 'no answer'}; "
+            f"cannot reach NATS at {', '.join(map(public, settings.urls))}: "
+            f"{str(error) or 'no answer'}; "
             "is nats-server running there, and is NATS_URL right?"
         ) from error
     try:
@@ -155,28 +189,6 @@ def check_version(version: object) -> None:
 
 def _options(bus: Bus) -> dict[str, Any]:
     settings = bus.settings
-
-    async def on_error(error: Exception) -> None:
-        # The read loop dies silently when this raises, so it only notes.
-        if "permissions violation" in str(error).lower():
-            bus.violation = str(error)
-            log.error("not permitted on the bus", error=str(error))
-        else:
-            log.warning("bus error", error=repr(error))
-
-    async def on_disconnect() -> None:
-        if not bus.closing:
-            log.warning("bus connection lost")
-
-    async def on_reconnect() -> None:
-        log.info("bus connection restored")
-        bus.reconnected_at = time.monotonic()
-        for listener in tuple(bus.reconnect_listeners):
-            listener()
-
-    async def on_close() -> None:
-        bus.closed.set()
-
     return {
         "servers": list(settings.urls),
         "name": settings.name,
@@ -184,15 +196,57 @@ def _options(bus: Bus) -> dict[str, Any]:
         "inbox_prefix": f"_INBOX.{settings.name}",
         "connect_timeout": max(1, int(settings.request_timeout_s)),
         "max_reconnect_attempts": -1,
-        "reconnect_time_wait": 0.2,
+        "reconnect_time_wait": RECONNECT_PAUSE_S,
+        "reconnect_to_server_handler": Choice(bus.client),
         "ping_interval": settings.ping_interval_s,
         "max_outstanding_pings": 2,
         "pending_size": settings.pending_bytes_max,
+        **_listeners(bus),
+    }
+
+
+def _listeners(bus: Bus) -> dict[str, Callable[..., Awaitable[None]]]:
+    refused = Silence()
+
+    async def on_error(error: Exception) -> None:
+        # The read loop dies silently when this raises, so it only notes.
+        text = str(error)
+        if PERMISSIONS in text.lower():
+            bus.violation = text
+            log.error("not permitted on the bus", subject=_subject(text), error=text)
+            return
+        log.warning("bus error", error=repr(error))
+        if CREDENTIALS in text.lower() and refused.lasts(bus.settings.refused_s):
+            log.error("the bus refuses the credentials", error=text)
+            bus.closed.set()
+
+    async def on_disconnect() -> None:
+        if not bus.closing:
+            log.warning("bus connection lost")
+
+    async def on_reconnect() -> None:
+        refused.end()
+        bus.reconnected_at = time.monotonic()
+        log.info("bus connection restored", server=address(bus.client))
+        for listener in tuple(bus.reconnect_listeners):
+            listener()
+
+    async def on_close() -> None:
+        if not bus.closing:
+            log.error("the bus closed the connection", why=repr(bus.client.last_error))
+        bus.closed.set()
+
+    return {
         "error_cb": on_error,
         "disconnected_cb": on_disconnect,
         "reconnected_cb": on_reconnect,
         "closed_cb": on_close,
     }
+
+
+def _subject(violation: str) -> str | None:
+    found = re.search(r'"([^"]+)"', violation)
+    return None if found is None else found[1]
 
 
 async def _close(bus: Bus) -> None:

@@ -75,7 +75,8 @@ class Unserved:
     def __str__(self) -> str:
         return (
             f"no app has a team or agent {self.id!r}, but requests for it are on the bus, which"
-            f" wait for nobody: {self.requests}. Serve it again to have them run"
+            f" wait for nobody: {self.requests}. Serve it again to have them run; else the janitor"
+            " ends them in time"
         )
 
 

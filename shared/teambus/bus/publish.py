@@ -18,6 +18,7 @@ from teambus.bus.errors import (
 from teambus.contracts import headers as names
 
 WRITE_IN_FLIGHT = 10164
+REPEAT_IN_FLIGHT = 10158
 WRONG_LAST_SEQUENCE = 10071
 OVER_A_LIMIT = 10077
 QUOTA_TEXT = "maximum messages per subject"
@@ -73,10 +74,10 @@ async def publish(bus: Bus, message: Publication, *, patience_s: float | None = 
     deadline = time.monotonic() + limit_s
     while True:
         ack = await _try(bus, message, headers)
-        if ack is not None and ack.error is None:
-            return ack
-        if ack is not None and ack.error is not None and not _worth_repeating(ack.error):
-            raise _refusal(ack.error)
+        if ack is not None and not (ack.error and _worth_repeating(ack.error)):
+            bus.answered("write")
+            return _taken(ack)
+        bus.unanswered("write")
         if time.monotonic() >= deadline:
             reason = ack.error.description if ack and ack.error else "no answer"
             raise BusUnavailable(f"{message.subject}: {reason} within {limit_s:g} s")
@@ -89,8 +90,14 @@ async def _try(bus: Bus, message: Publication, headers: dict[str, str]) -> Ack |
     return None if reply is None else _ack.decode(reply.data)
 
 
+def _taken(ack: Ack) -> Ack:
+    if ack.error is not None:
+        raise _refusal(ack.error)
+    return ack
+
+
 def _worth_repeating(error: ApiError) -> bool:
-    if error.err_code == WRITE_IN_FLIGHT:
+    if error.err_code in (WRITE_IN_FLIGHT, REPEAT_IN_FLIGHT):
         return True
     return error.code == 503 and error.err_code != OVER_A_LIMIT
 

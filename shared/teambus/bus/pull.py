@@ -7,13 +7,13 @@ from functools import partial
 from typing import Self
 
 import msgspec
-import nats.errors
 import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from teambus.bus.connection import Bus
 from teambus.bus.errors import BusUnavailable
+from teambus.bus.leaving import leave
 
 log = structlog.get_logger(__name__)
 
@@ -147,7 +147,12 @@ class Inbox:
         await self.hold_off()
 
     async def _keep_asked(self, count: int, *, stored_only: bool) -> None:
-        if self._stale or self._silent():
+        if self._silent():
+            self._stale = True
+            self._bus.unanswered("pull")
+        if not self._bus.connected:
+            return
+        if self._stale:
             await self._renew()
         wanted = count - self._asked - len(self._arrived)
         if wanted > 0:
@@ -206,13 +211,14 @@ class Inbox:
         self._heard_at = time.monotonic()
         headers = message.headers or {}
         if status == "100":
+            self._bus.answered("pull")
             self._trouble = None
         elif status in ORDINARY_ENDS:
             pending = int(headers.get("Nats-Pending-Messages", self._asked))
             self._asked = max(0, self._asked - pending)
             self._wake.set()
         else:
-            self._on_trouble(headers.get("Description") or f"status {status}")
+            self._on_trouble((headers.get("Description") or "").strip() or f"status {status}")
 
     def _on_trouble(self, why: str) -> None:
         """The consumer moved, went or is not there yet: ask anew, after a pause, saying it once."""
@@ -220,6 +226,7 @@ class Inbox:
             log.warning("pull ended", consumer=self._next, why=why)
         self._trouble = why
         self._stale = True
+        self._bus.unanswered("pull")
         self._ask_after = time.monotonic() + self._trouble_pause_s
 
     def _silent(self) -> bool:
@@ -243,16 +250,5 @@ class Inbox:
     async def _drop_subscription(self) -> None:
         """Unsubscribe, hearing out what is on its way; unheard it would wait out its `ack_wait`."""
         subscription, self._subscription = self._subscription, None
-        if subscription is None or self._bus.client.is_closed:
-            return
-        try:
-            if not self._bus.connected:
-                await subscription.unsubscribe()
-                return
-            # The client's drain asks for the echo before its UNSUB is sent, and misses the rest.
-            await self._bus.client._send_unsubscribe(subscription._id)
-            await self._bus.barrier()
-            async with asyncio.timeout(self._bus.settings.request_timeout_s):
-                await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py leaves it so
-        except (TimeoutError, nats.errors.Error, BusUnavailable) as error:
-            log.warning("could not unsubscribe", consumer=self._next, why=repr(error))
+        if subscription is not None:
+            await leave(self._bus, subscription)

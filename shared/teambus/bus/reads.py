@@ -19,6 +19,8 @@ NOT_FOUND = 404
 NOT_NOW = 503
 END_OF_PAGE = 204
 STREAM_MISSING = 10059
+INFO = b'{"type":"io.nats.jetstream.api.v1.stream_info_response"'
+ANY_REPLICA = "$JS.API.DIRECT.GET."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,23 @@ class Bounds(msgspec.Struct, frozen=True):
     last_seq: int
 
 
+class _Replica(msgspec.Struct, frozen=True):
+    current: bool = False
+
+
+class _Cluster(msgspec.Struct, frozen=True):
+    leader: str = ""
+    replicas: list[_Replica] = []
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is a leader, and somebody follows it."""
+        followed = not self.replicas or any(each.current for each in self.replicas)
+        return bool(self.leader) and followed
+
+
 class _Info(msgspec.Struct, frozen=True):
+    cluster: _Cluster | None = None
     state: Bounds | None = None
     error: ApiError | None = None
 
@@ -129,7 +147,7 @@ async def last_nearby(bus: Bus, stream: str, subject: str) -> Stored | None:
 
     For waiting only, where it is asked again.
     """
-    reply = await call(bus, f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
+    reply = await call(bus, f"{ANY_REPLICA}{stream}.{subject}", b"")
     headers = dict(reply.headers or {})
     if headers.get("Status") == str(NOT_FOUND):
         return None
@@ -152,7 +170,7 @@ async def page(
         "batch": messages_max,
         "max_bytes": bytes_max,
     }
-    asked = f"$JS.API.DIRECT.GET.{stream}"
+    asked = f"{ANY_REPLICA}{stream}"
     messages = await bus.request_many(asked, msgspec.json.encode(query), _is_status)
     if messages is None:
         raise BusUnavailable(f"{asked}: no answer")
@@ -169,14 +187,23 @@ async def call(bus: Bus, subject: str, data: bytes, *, patience_s: float | None 
     while True:
         reply = await bus.request(subject, data)
         if reply is not None and not _is_not_now(reply.data):
+            if not subject.startswith(ANY_REPLICA):
+                bus.answered("read")
             return reply
+        bus.unanswered("read")
         if time.monotonic() >= deadline:
             raise BusUnavailable(f"{subject}: no answer within {limit_s:g} s")
         await asyncio.sleep(0.1)
 
 
 def _is_not_now(data: bytes) -> bool:
-    """Whether the API says that it cannot answer at the moment, as during an election."""
+    """Whether the API cannot answer at the moment, as during an election.
+
+    A node cut off from the others tells of a stream what it last heard, without saying so.
+    """
+    if data.startswith(INFO):
+        cluster = _info.decode(data).cluster
+        return cluster is not None and not cluster.is_whole
     if b'"code":503' not in data[:256].replace(b" ", b""):
         return False
     error = _answer.decode(data).error

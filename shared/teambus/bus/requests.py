@@ -13,7 +13,7 @@ from teambus.bus.topology import REQUESTS
 from teambus.contracts import headers as names
 from teambus.contracts import subjects
 from teambus.contracts.ids import TeamId, Tenant, token
-from teambus.contracts.message import encode
+from teambus.contracts.message import decode, encode
 from teambus.contracts.run import RunRequest, request_digest
 
 HEADERS_BYTES = 1024
@@ -88,6 +88,13 @@ class Requests:
         size = min(len(encode(request)), self.bus.message_bytes_max) + HEADERS_BYTES
         if answer.state.bytes + size > answer.config.max_bytes > 0:
             raise StreamFull("maximum bytes exceeded", OVER_A_LIMIT)
+
+    async def stored(self, seq: int) -> RunRequest | None:
+        """The request with this sequence, if it is still in the queue."""
+        found = await reads.at(self.bus, REQUESTS, seq)
+        if found is None:
+            return None
+        return decode(RunRequest, await self.bodies.load(found.data, found.headers))
 
     async def is_stored(self, seq: int) -> bool:
         """Whether the request with this sequence is still in the queue, by its leader."""

@@ -7,19 +7,16 @@ those about one run.
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from teambus.bus import api, reads, topology
+from teambus.bus import api, reads, server_api, topology
 from teambus.bus.connection import Bus
-from teambus.bus.errors import BusRefused, BusUnavailable
-from teambus.bus.publish import ApiError
+from teambus.bus.errors import BusUnavailable
 from teambus.contracts import subjects
 from teambus.contracts.ids import DEFAULT_TENANT
 from teambus.contracts.pool_api import RunnerFound
-
-T = TypeVar("T")
 
 POOL = topology.pool_name("")
 REQUEST_TOKENS, TENANT_AT = 6, 3
@@ -35,6 +32,7 @@ class _Place(msgspec.Struct, frozen=True):
 class _ConsumerConfig(msgspec.Struct, frozen=True):
     filter_subject: str = ""
     filter_subjects: list[str] = []
+    metadata: dict[str, str] = {}
 
 
 class ConsumerState(msgspec.Struct, frozen=True):
@@ -58,33 +56,28 @@ class ConsumerState(msgspec.Struct, frozen=True):
         return config.filter_subjects or ([config.filter_subject] if config.filter_subject else [])
 
     @property
+    def title(self) -> str:
+        """What people call it: the hook's name, else its own."""
+        return self.config.metadata.get(topology.HOOK, self.name)
+
+    @property
     def moves(self) -> tuple[int, int]:
         """Changes whenever something is delivered or settled."""
         return self.delivered.consumer_seq, self.ack_floor.consumer_seq
 
 
-class _Consumers(msgspec.Struct, frozen=True):
-    total: int = 0
-    consumers: list[ConsumerState] | None = None
-    missing: list[str] | None = None
-    error: ApiError | None = None
-
-
 class StreamState(msgspec.Struct, frozen=True):
-    """How full a stream is; `subjects` only as far as was asked for."""
+    """How full a stream is."""
 
     messages: int = 0
     bytes: int = 0
-    subjects: dict[str, int] | None = None
 
 
 class StreamSeen(msgspec.Struct, frozen=True):
-    """A stream as the server describes it. `total` counts the subjects asked for."""
+    """A stream as the server describes it."""
 
     config: dict[str, Any] = {}
     state: StreamState = StreamState()
-    total: int = 0
-    error: ApiError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,35 +100,15 @@ class Lag:
     oldest_at: float | None
 
 
-async def stream(bus: Bus, name: str) -> StreamSeen:
-    """Raises `BusRefused` when there is no such stream."""
-    return await _stream(bus, name, {})
-
-
-async def subjects_of(bus: Bus, name: str, pattern: str) -> dict[str, int]:
-    """Every subject of a stream that matches, and how many messages it has."""
-    found: dict[str, int] = {}
-    while True:
-        seen = await _stream(bus, name, {"subjects_filter": pattern, "offset": len(found)})
-        page = seen.state.subjects or {}
-        found |= page
-        if not page or len(found) >= seen.total:
-            return found
+async def stream(bus: Bus, name: str) -> StreamSeen | None:
+    """None when there is no such stream."""
+    answer = await server_api.look(bus, f"STREAM.INFO.{name}", missing=reads.STREAM_MISSING)
+    return None if answer is None else msgspec.convert(answer, StreamSeen)
 
 
 async def consumers(bus: Bus, name: str) -> list[ConsumerState]:
-    """Every consumer of a stream. Raises `BusUnavailable` when not all are known just now."""
-    found: dict[str, ConsumerState] = {}
-    while True:
-        body = msgspec.json.encode({"offset": len(found)})
-        answer = await _ask(bus, f"CONSUMER.LIST.{name}", body, _Consumers)
-        _check(name, answer.error)
-        page = answer.consumers or []
-        found |= {each.name: each for each in page}
-        if len(found) >= answer.total and not answer.missing:
-            return list(found.values())
-        if not page or answer.missing:
-            raise BusUnavailable(f"{name}: not every consumer could be asked")
+    """Every consumer of a stream. Raises `BusRefused` when not all are known just now."""
+    return msgspec.convert(await server_api.consumers(bus, name), list[ConsumerState])
 
 
 async def lag(bus: Bus, stream_name: str, consumer: ConsumerState) -> Lag:
@@ -248,20 +221,3 @@ def server(bus: Bus) -> str:
     version, url = bus.client.connected_server_version, bus.client.connected_url
     where = "" if url is None else f" at {url.hostname}:{url.port}"
     return f"nats-server {version.major}.{version.minor}.{version.patch}{where}"
-
-
-async def _stream(bus: Bus, name: str, query: dict[str, Any]) -> StreamSeen:
-    body = msgspec.json.encode(query) if query else b""
-    seen = await _ask(bus, f"STREAM.INFO.{name}", body, StreamSeen)
-    _check(name, seen.error)
-    return seen
-
-
-async def _ask(bus: Bus, verb: str, body: bytes, kind: type[T]) -> T:
-    reply = await reads.call(bus, f"$JS.API.{verb}", body)
-    return msgspec.json.decode(reply.data, type=kind)
-
-
-def _check(name: str, error: ApiError | None) -> None:
-    if error is not None:
-        raise BusRefused(f"{name}: {error.description}", error.err_code)

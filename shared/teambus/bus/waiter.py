@@ -160,6 +160,7 @@ class Waiter:
         self._bus = bus
         self._bodies = bodies
         self._open: set[Listener] = set()
+        self._given_up = False
 
     @property
     def waiting(self) -> int:
@@ -175,6 +176,8 @@ class Waiter:
         subscription = await self._bus.client.subscribe(heard, cb=listener.on_message)
         self._bus.reconnect_listeners.add(listener.wake)
         self._open.add(listener)
+        if self._given_up:
+            listener.wake(give_up=True)
         try:
             yield listener
         finally:
@@ -190,7 +193,8 @@ class Waiter:
         return None if stored is None else await _read(self._bodies, stored.data, stored.headers)
 
     def give_up(self) -> None:
-        """Let every open listener look once more and then return."""
+        """Let every listener look once more and then return, also those that come later."""
+        self._given_up = True
         for listener in tuple(self._open):
             listener.wake(give_up=True)
 

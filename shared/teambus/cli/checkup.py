@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from teambus.bus import catalogue, room, survey, topology
+from teambus.bus import catalogue, room, server_api, survey, topology
 from teambus.bus.connection import Bus
-from teambus.bus.errors import BusRefused
 from teambus.bus.leases import read_lease
-from teambus.bus.publish import ApiError
 from teambus.bus.survey import ConsumerState, StreamSeen
 from teambus.cli.drift import drift
 from teambus.cli.findings import Finding, counted, fault, note, ok
@@ -39,47 +37,41 @@ class Seen:
     """What was read first, and what all checks look at."""
 
     apps: list[AppDescription]
-    streams: dict[str, StreamSeen]
     pools: list[ConsumerState]
     hooks: list[ConsumerState]
+    redrives: list[ConsumerState]
 
 
 async def check(ground: Ground) -> list[Finding]:
     """Every finding, in the order people mend them. Raises `BusError` when the bus goes away."""
     found = [ok("bus", survey.server(ground.bus))]
     streams = {
-        document["name"]: await _stream(ground.bus, document["name"])
+        document["name"]: await survey.stream(ground.bus, document["name"])
         for document in topology.streams(ground.topology)
     }
     found += _described(ground, streams)
-    if any(seen.error is not None for seen in streams.values()):
+    there = {name: each for name, each in streams.items() if each is not None}
+    if len(there) < len(streams):
         return found
     seen = Seen(
         await catalogue.read(ground.bus),
-        streams,
         await survey.consumers(ground.bus, topology.REQUESTS),
         await survey.consumers(ground.bus, topology.EVENTS),
+        await survey.consumers(ground.bus, topology.REDRIVE),
     )
     found += _catalogued(ground, seen)
     found += await _served(ground, seen)
     found += await _heard(ground, seen)
-    found += [await _janitor(ground.bus), *await _buried(ground.bus), *_room(ground, streams)]
+    found += [await _janitor(ground.bus), *await _buried(ground.bus), *_room(ground, there)]
     return found
 
 
-async def _stream(bus: Bus, name: str) -> StreamSeen:
-    try:
-        return await survey.stream(bus, name)
-    except BusRefused as refused:
-        return StreamSeen(error=ApiError(description=str(refused), err_code=refused.err_code))
-
-
-def _described(ground: Ground, streams: dict[str, StreamSeen]) -> list[Finding]:
+def _described(ground: Ground, streams: dict[str, StreamSeen | None]) -> list[Finding]:
     """Whether the streams are what this version needs."""
     found, chosen = [], set()
     for document in topology.streams(ground.topology):
         seen = streams[document["name"]]
-        if seen.error is not None:
+        if seen is None:
             found.append(fault("streams", f"{document['name']} is missing", PROVISION))
             continue
         drifted = drift(document, seen.config)
@@ -105,20 +97,26 @@ def _catalogued(ground: Ground, seen: Seen) -> list[Finding]:
         wanted = [topology.pool_consumer(app, ground.topology)] if app.components else []
         wanted += [topology.hook_consumer(hook, ground.topology) for hook in app.hooks]
         found += _consumers(f"app {app.id}", wanted, [*seen.pools, *seen.hooks])
+        again = [topology.redrive_consumer(hook, ground.topology) for hook in app.hooks]
+        found += _consumers(f"app {app.id}", again, seen.redrives)
     return found
 
 
 def _consumers(
     about: str, wanted: list[dict[str, Any]], there: Iterable[ConsumerState]
 ) -> list[Finding]:
-    filters = {each.name: sorted(each.filters) for each in there}
+    heard = {each.name: set(each.filters) for each in there}
     found = []
     for document in wanted:
-        name = document["name"]
-        if name not in filters:
+        name, subjects = document["name"], set(document["filter_subjects"])
+        if name not in heard:
             found.append(fault(about, f"its consumer {name} is missing", PROVISION))
-        elif filters[name] != sorted(document["filter_subjects"]):
-            found.append(fault(about, f"its consumer {name} hears other subjects", PROVISION))
+        elif unheard := subjects - heard[name]:
+            says = f"its consumer {name} does not hear {', '.join(sorted(unheard))}"
+            found.append(fault(about, says, PROVISION))
+        elif more := heard[name] - subjects:
+            says = f"its consumer {name} still hears {', '.join(sorted(more))}"
+            found.append(note(about, says, f"{PROVISION}; with --prune to drop what waits there"))
     return found
 
 
@@ -132,7 +130,7 @@ async def _served(ground: Ground, seen: Seen) -> list[Finding]:
             idle.add(consumer.name)
         found.append(await _pool(ground, consumer, is_pulled=is_pulled))
     pattern = f"{ROOT}.request.>"
-    waiting = await survey.subjects_of(ground.bus, topology.REQUESTS, pattern)
+    waiting = await server_api.counts(ground.bus, topology.REQUESTS, pattern)
     for each in survey.unserved(waiting, seen.pools, idle)[:NAMED_MAX]:
         found.append(await _unserved(ground.bus, each))
     return found
@@ -172,21 +170,27 @@ async def _unserved(bus: Bus, each: survey.Unserved) -> Finding:
 
 async def _heard(ground: Ground, seen: Seen) -> list[Finding]:
     """Whether each hook is pulled, and how far behind it is."""
-    names = {
-        topology.hook_consumer_name(hook): hook.name for app in seen.apps for hook in app.hooks
-    }
-    known = [each for each in seen.hooks if each.name in names]
-    return [await _hook(ground, each, names[each.name]) for each in known]
+    declared = {topology.hook_consumer_name(hook) for app in seen.apps for hook in app.hooks}
+    found = []
+    for consumer in seen.hooks:
+        if consumer.name in declared:
+            found.append(await _hook(ground, consumer))
+        elif topology.HOOK in consumer.config.metadata:
+            says = f"no app has it any more; {consumer.num_pending} waiting for it"
+            mend = "give a hook this name again, or drop them with `teambus provision --prune`"
+            found.append(note(f"hook {consumer.title}", says, mend))
+    return found
 
 
-async def _hook(ground: Ground, consumer: ConsumerState, name: str) -> Finding:
+async def _hook(ground: Ground, consumer: ConsumerState) -> Finding:
+    about = f"hook {consumer.title}"
     says, late = await _waiting(ground, topology.EVENTS, consumer)
     if consumer.num_pending and not consumer.num_waiting and not consumer.num_ack_pending:
-        return fault(f"hook {name}", f"nobody calls it; {says}", "start a hook-runner with its app")
+        return fault(about, f"nobody calls it; {says}", "start a hook-runner with its app")
     if late:
         mend = "start more hook-runners, or raise its concurrency_max"
-        return fault(f"hook {name}", says, mend)
-    return ok(f"hook {name}", says)
+        return fault(about, says, mend)
+    return ok(about, says)
 
 
 async def _janitor(bus: Bus) -> Finding:
@@ -198,7 +202,7 @@ async def _janitor(bus: Bus) -> Finding:
 
 async def _buried(bus: Bus) -> list[Finding]:
     """How many dead letters there are, by what they are about."""
-    letters = await survey.subjects_of(bus, topology.DEAD, f"{ROOT}.dead.>")
+    letters = await server_api.counts(bus, topology.DEAD, f"{ROOT}.dead.>")
     if not letters:
         return [ok("dead letters", "none")]
     names: Counter[str] = Counter()
@@ -206,7 +210,7 @@ async def _buried(bus: Bus) -> list[Finding]:
         _, _, _, _, about, name, _ = subject.split(".")
         names[f"{about} {name}"] += count
     many = ", ".join(f"{count} of {name}" for name, count in names.most_common(NAMED_MAX))
-    mend = f"read them in {topology.DEAD}: each says why"
+    mend = "`teambus dead-letters list` says why, `redrive` tells hooks again, `discard` ends it"
     return [note("dead letters", many, mend)]
 
 
@@ -225,7 +229,7 @@ def _close(filling: Filling) -> Finding:
         f"{filling.stream} is {filling.share:.0%} full, "
         f"{filling.held_bytes} of {filling.bytes_max} bytes"
     )
-    mend = f"raise {topology.ROOM_SETTINGS[filling.stream]} and provision again"
+    mend = f"raise {room.ROOM_SETTINGS[filling.stream]} and provision again"
     return fault("room", says, mend)
 
 

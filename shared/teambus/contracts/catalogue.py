@@ -101,8 +101,19 @@ class HookDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     needs_session: bool = False
 
 
+class ManifestDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How clients show a team or agent."""
+
+    description: str | None = None
+    labels: list[str] | None = None
+    quick_prompts: list[str] | None = None
+
+
 class AppDescription(Message, frozen=True, kw_only=True, tag="app.description.v1"):
-    """Everything one app declares. Its id also names the pool of runners that serve it."""
+    """Everything one app declares. Its id also names the pool of runners that serve it.
+
+    Quick prompts, which a chat offers, and manifests are by the id of a team or agent.
+    """
 
     id: str
     name: str | None = None
@@ -110,6 +121,8 @@ class AppDescription(Message, frozen=True, kw_only=True, tag="app.description.v1
     teams: list[TeamDescription] = []
     hooks: list[HookDescription] = []
     agents: list[AgentDescription] = []
+    quick_prompts: dict[TeamId, list[str]] | None = None
+    manifest: dict[TeamId, ManifestDescription] = {}
 
     @property
     def components(self) -> list[TeamDescription | AgentDescription]:

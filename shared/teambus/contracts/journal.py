@@ -102,12 +102,14 @@ class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="
 
     `fence` is of the run's own opening of its session. When `opened` is false, which is written
     only then, it is of the opening it waited behind: it says the order of runs, and fences nothing.
+    `replaces` is the run in whose place this one stands from now on.
     """
 
     completed: RunCompleted
     fence: int
     session_state: dict[str, Any] | None = None
     opened: bool | msgspec.UnsetType = msgspec.UNSET
+    replaces: RunId | msgspec.UnsetType = msgspec.UNSET
 
 
 Record: TypeAlias = (

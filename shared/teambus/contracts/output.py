@@ -13,7 +13,10 @@ from teambus.contracts.media import MediaOutput
 
 
 class RunStatus(StrEnum):
-    """Where a run stands. COMPLETED, ERROR and CANCELLED are final."""
+    """Where a run stands. COMPLETED, ERROR and CANCELLED are final.
+
+    REGENERATED is only ever stored: a completed run in whose place another stands now.
+    """
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -21,6 +24,7 @@ class RunStatus(StrEnum):
     PAUSED = "PAUSED"
     CANCELLED = "CANCELLED"
     ERROR = "ERROR"
+    REGENERATED = "REGENERATED"
 
 
 class TokenDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -156,6 +160,10 @@ class RunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
     events: list[dict[str, Any]] | None = None
     cancellation_stage: str | None = None
     forked_from_session_id: str | None = None
+    forked_from_run_id: str | None = None
+    forked_from_message_index: int | None = None
+    regenerated_from: str | None = None
+    last_checkpoint_at_message_index: int | None = None
 
 
 class TeamRunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -189,5 +197,9 @@ class TeamRunOutput(msgspec.Struct, kw_only=True, omit_defaults=True):
     events: list[dict[str, Any]] | None = None
     cancellation_stage: str | None = None
     forked_from_session_id: str | None = None
+    forked_from_run_id: str | None = None
+    forked_from_message_index: int | None = None
+    regenerated_from: str | None = None
+    last_checkpoint_at_message_index: int | None = None
     agent_id: str | None = None
     agent_name: str | None = None

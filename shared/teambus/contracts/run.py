@@ -1,6 +1,6 @@
 """A run on the bus: the request, and the events that say what became of it."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -10,12 +10,29 @@ from teambus.contracts.message import Message
 from teambus.contracts.output import TeamRunOutput
 
 
+class Continuation(msgspec.Struct, frozen=True, kw_only=True):
+    """Which run is gone on with, and from where: its end, its last message of a user, or after so
+    many of its messages. It stays as it is, in the same session; the new run begins with what is
+    kept of it.
+
+    `regenerate` asks for its last answer anew, in place of the old one if `replace_original`.
+    """
+
+    run_id: RunId
+    continue_from: (
+        Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] | Literal["end", "last_user"]
+    ) = "end"
+    regenerate: bool = False
+    replace_original: bool = True
+
+
 class RunRequest(Message, frozen=True, kw_only=True, tag="run.request.v1"):
     """Someone asks a team, or an agent served by itself, to do a piece of work.
 
     The asker chooses `run_id`, so asking twice starts one run. Who is asked and the tenant are what
     the subject says. Without a `session_id` the run has a session of its own. With `stream` the
-    run says what it does while it runs.
+    run says what it does while it runs. One that `continues` another needs a session and may do
+    without an input.
     """
 
     run_id: RunId
@@ -28,6 +45,7 @@ class RunRequest(Message, frozen=True, kw_only=True, tag="run.request.v1"):
     add_history_to_context: bool | None = None
     stream: bool = False
     media: list[Media] = []
+    continues: Continuation | None = None
 
 
 class RunAccepted(Message, frozen=True, kw_only=True, tag="run.accepted.v1"):

@@ -6,6 +6,7 @@ import msgspec
 
 from teambus.contracts.ids import RunId, SessionId, TeamId
 from teambus.contracts.media import Media
+from teambus.contracts.run import Continuation
 
 
 class StartRun(msgspec.Struct, kw_only=True):
@@ -24,6 +25,7 @@ class StartRun(msgspec.Struct, kw_only=True):
     add_history_to_context: bool | None = None
     stream: bool = False
     media: list[Media] = []
+    continues: Continuation | None = None
 
 
 class RunStarted(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 
 from teambus.contracts.catalogue import HookDescription
 from teambus.contracts.output import RunOutput, TeamRunOutput
+from teambus.domain.continuation import own_members
 
 
 def wants(hook: HookDescription, output: TeamRunOutput) -> bool:
@@ -17,7 +18,7 @@ def member_runs(
     output: TeamRunOutput | RunOutput, members: Collection[str], statuses: Collection[str]
 ) -> Iterator[RunOutput]:
     """Runs of these members that ended so, at any depth, in the order they were answered."""
-    for run in output.member_responses or ():
+    for run in own_members(output):
         if (run.agent_id or run.team_id) in members and run.status in statuses:
             yield run
         yield from member_runs(run, members, statuses)

@@ -30,6 +30,7 @@ class Hands:
         self._solitary = 0
         self._solitude = asyncio.Lock()
         self._waiting: set[asyncio.Future[None]] = set()
+        self._hurried = asyncio.Event()
 
     @property
     def count(self) -> int:
@@ -83,6 +84,10 @@ class Hands:
             self._solitary -= 1
             self._tell_change()
 
+    def hurry(self) -> None:
+        """Have no more patience: what is in hand when the block ends is let go at once."""
+        self._hurried.set()
+
     def take(self, work: Coroutine[None, None, None], *, owner: str = "") -> None:
         task = asyncio.create_task(work)
         self._busy.add(task)
@@ -130,9 +135,19 @@ class Hands:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._busy:
-            await asyncio.wait(tuple(self._busy), timeout=self._patience_s)
+        await self._be_patient()
         overdue = tuple(self._busy)
         for task in overdue:
             task.cancel()
         await asyncio.gather(*overdue, return_exceptions=True)
+
+    async def _be_patient(self) -> None:
+        if not self._busy:
+            return
+        hurried = asyncio.ensure_future(self._hurried.wait())
+        emptied = asyncio.ensure_future(asyncio.wait(tuple(self._busy)))
+        await asyncio.wait(
+            {hurried, emptied}, timeout=self._patience_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        for waiting in (hurried, emptied):
+            waiting.cancel()

@@ -4,14 +4,15 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NoReturn
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn, TypeVar
 
 import structlog
 
 from teambus.runtime.management import report
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 WATCH_FD = "TEAMBUS_WATCH_FD"
@@ -58,6 +59,19 @@ async def stop_when_closed(closed: asyncio.Event, stop: asyncio.Event) -> None:
     if not stop.is_set():
         log.error("the bus connection is closed for good")
         stop.set()
+
+
+async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` returns, or None, with the work cancelled, when stopped before."""
+    doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if doing.done():
+        return doing.result()
+    doing.cancel()
+    with suppress(asyncio.CancelledError):
+        await doing
+    return None
 
 
 def refuse_to_start(error: Exception) -> NoReturn:

@@ -79,6 +79,7 @@ async def team_runs(client: Any, steps: Told) -> None:
     more = {"session_state": {"articles": 1}, "metadata": {"urgent": True}}
     await steps.by("run_team", client.run_team(**ask))
     await steps.by("run_team with more", client.run_team(**ask, **more))
+    await continued_team_runs(client, steps)
     await steps.by("run_team unknown", client.run_team(team_id="nobody", message="Write"))
     await steps.by("run_team refused", client.run_team(team_id="strict-team", message="secret"))
     await steps.stream("run_team_stream", client.run_team_stream(**ask))
@@ -91,11 +92,41 @@ async def team_runs(client: Any, steps: Told) -> None:
     await steps.by("cancel_team_run", client.cancel_team_run(TEAM, run_id))
 
 
+async def continued_team_runs(client: Any, steps: Told) -> None:
+    asked = {"team_id": TEAM, "message": "Write about tea", "session_id": "went on"}
+    run = await steps.by("run_team to go on with", client.run_team(**asked))
+    ask = {"team_id": TEAM, "run_id": run.run_id, "requirements": [], "session_id": "went on"}
+    await steps.by("continue_team_run", client.continue_team_run(**ask))
+    await steps.by(
+        "continue_team_run unknown", client.continue_team_run(**ask | {"run_id": "nothing"})
+    )
+    await steps.stream("continue_team_run_stream", client.continue_team_run_stream(**ask))
+    lost = client.continue_team_run_stream(**ask | {"run_id": "nothing"})
+    await steps.stream("continue_team_run_stream unknown", lost)
+    anew = client.continue_team_run(**ask, regenerate="true")
+    await steps.by("continue_team_run regenerated", anew)
+
+
+async def continued_agent_runs(client: Any, steps: Told) -> None:
+    asked = {"agent_id": AGENT, "message": "What is tea?", "session_id": "aided on"}
+    run = await steps.by("run_agent to go on with", client.run_agent(**asked))
+    ask = {"agent_id": AGENT, "run_id": run.run_id, "session_id": "aided on"}
+    done = list(run.tools)
+    await steps.by("continue_agent_run", client.continue_agent_run(**ask, tools=[]))
+    await steps.by(
+        "continue_agent_run with its tools", client.continue_agent_run(**ask, tools=done)
+    )
+    await steps.stream(
+        "continue_agent_run_stream", client.continue_agent_run_stream(**ask, tools=[])
+    )
+
+
 async def agent_runs(client: Any, steps: Told) -> None:
     ask = {"agent_id": AGENT, "message": "What is tea?", "session_id": "aided", "user_id": "cal"}
     await steps.by("run_agent", client.run_agent(**ask))
     await steps.by("run_agent unknown", client.run_agent(agent_id="nobody", message="What?"))
     await steps.stream("run_agent_stream", client.run_agent_stream(**ask))
+    await continued_agent_runs(client, steps)
     await steps.by("cancel_agent_run", client.cancel_agent_run(AGENT, "nothing"))
 
 

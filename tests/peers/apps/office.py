@@ -60,6 +60,15 @@ def office(library: Any) -> tuple[list[Any], list[Any]]:
     return teams, [_assistant(library, model, db)]
 
 
+def config(library: Any) -> Any:
+    """What chats offer, and how the agent is shown."""
+    prompts = {"content-team": ["Write about tea", "Write about rain"], "assistant": ["Help me"]}
+    shown = library.Manifest(description="At the front desk.", labels=["help"])
+    return library.AgentOSConfig(
+        chat=library.ChatConfig(quick_prompts=prompts), manifest={"assistant": shown}
+    )
+
+
 def _assistant(library: Any, model: Any, db: Any) -> Any:
     return library.Agent(
         id="assistant",

@@ -1,7 +1,9 @@
 """The office on teambus."""
 
 import teambus as library
-from tests.peers.apps.office import office
+from tests.peers.apps.office import config, office
 
 teams, agents = office(library)
-teambus = library.TeamBus(id="office", name="Office", teams=teams, agents=agents)
+teambus = library.TeamBus(
+    id="office", name="Office", teams=teams, agents=agents, config=config(library)
+)

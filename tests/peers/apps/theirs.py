@@ -20,12 +20,20 @@ from agno.exceptions import (  # type: ignore[import-not-found] # as above
 from agno.hooks.decorator import hook  # type: ignore[import-not-found] # as above
 from agno.models.openai import OpenAIChat  # type: ignore[import-not-found] # as above
 from agno.os import AgentOS  # type: ignore[import-not-found] # as above
+from agno.os.config import (  # type: ignore[import-not-found] # as above
+    AgentOSConfig,
+    ChatConfig,
+    Manifest,
+)
 from agno.team import Team  # type: ignore[import-not-found] # as above
 
-from tests.peers.apps.office import office
+from tests.peers.apps.office import config, office
 
 library = SimpleNamespace(
     Agent=partial(Agent, telemetry=False),
+    AgentOSConfig=AgentOSConfig,
+    ChatConfig=ChatConfig,
+    Manifest=Manifest,
     AsyncSqliteDb=AsyncSqliteDb,
     CheckTrigger=CheckTrigger,
     InputCheckError=InputCheckError,
@@ -34,7 +42,14 @@ library = SimpleNamespace(
     hook=hook,
 )
 teams, agents = office(library)
-app = AgentOS(id="office", name="Office", teams=teams, agents=agents, telemetry=False).get_app()
+app = AgentOS(
+    id="office",
+    name="Office",
+    teams=teams,
+    agents=agents,
+    config=config(library),
+    telemetry=False,
+).get_app()
 
 
 def end_with_parent() -> None:

@@ -8,6 +8,7 @@ from teambus.contracts.output import ChatMessage, RunOutput, RunStatus, TeamRunO
 from teambus.domain.media import run_input
 from teambus_team_runner.engine.calls import RunMember
 from teambus_team_runner.engine.cancellation import EXECUTING, Cut
+from teambus_team_runner.engine.context import shown_state
 from teambus_team_runner.engine.conversation import Conversation
 from teambus_team_runner.engine.failure import Failure
 from teambus_team_runner.engine.hooks import Hooks
@@ -19,7 +20,9 @@ from teambus_team_runner.engine.voice import Voice
 
 
 class Answering:
-    """A party's conversation with what surrounds it. `state` is what the party leaves."""
+    """A party's conversation with what surrounds it. `state` is what the party leaves; it
+    `has_gone_on` when it has begun where another run was left.
+    """
 
     def __init__(
         self, party: Party, surroundings: Surroundings, state: State, run_member: RunMember
@@ -28,6 +31,8 @@ class Answering:
         self.hooks = Hooks(party, surroundings, self.voice)
         self.held = Conversation(party, surroundings, state, run_member)
         self.party = party
+        self.has_gone_on = False
+        self.has_begun = False
         self._surroundings = surroundings
         self._given = state
 
@@ -43,11 +48,9 @@ class Answering:
         self, output: RunOutput | TeamRunOutput, asked: str, history: Sequence[ChatMessage]
     ) -> Failure | None:
         """Hold the conversation and write down all it came to; None when it was answered."""
-        model = self.party.model
-        named = {"model": model.id, "model_provider": model.provider} if model else {}
-        self.voice.says("RunStarted", **named)
-        given = run_input(asked, self._surroundings.start.media)
-        self.held.transcript.open(self._prompt(), list(history), given)
+        if not self.has_begun:
+            say_begun(self.voice, self.party, self._surroundings)
+        self._open(asked, list(history))
         try:
             answer = await self.held.hold()
         finally:
@@ -56,8 +59,22 @@ class Answering:
             return answer
         self.voice.says("RunContentCompleted")
         output.status, output.content = RunStatus.COMPLETED, answer
-        keep_state(output, self._given, self.state)
+        self._keep_state(output)
         return None
+
+    def begin(self) -> None:
+        """Say so before pre-hooks are called: agents do that first, teams do not."""
+        if not self.party.is_team:
+            say_begun(self.voice, self.party, self._surroundings)
+            self.has_begun = True
+
+    def _open(self, asked: str, history: list[ChatMessage]) -> None:
+        start = self._surroundings.start
+        if self.party.parent is None and start.continued is not None:
+            self.has_gone_on = True
+            self.held.take_up(start.continued, history, asked or None)
+        else:
+            self.held.transcript.open(self._prompt(), history, run_input(asked, start.media))
 
     def withdraw(self, output: RunOutput | TeamRunOutput) -> None:
         """Forget an answer that a check refused, so that nobody reads it."""
@@ -69,7 +86,7 @@ class Answering:
         self, output: RunOutput | TeamRunOutput, failure: Failure | Cut | None
     ) -> dict[str, Any]:
         """Give the output its last form; the party's last word on it."""
-        keep_state(output, self._given, self.state)
+        self._keep_state(output)
         if failure is None:
             output.status = RunStatus.COMPLETED
             return self.voice.ends("RunCompleted", **self._last_words(output))
@@ -77,6 +94,13 @@ class Answering:
             return self._close_cut(output, failure.reason)
         output.status, output.content = RunStatus.ERROR, failure.text
         return self.voice.ends_in_error(failure)
+
+    def _keep_state(self, output: RunOutput | TeamRunOutput) -> None:
+        """A member's is told with the ids of its run, as it has read them."""
+        if self.party.parent is None:
+            keep_state(output, self._given, self.state)
+        else:
+            output.session_state = shown_state(self.party, self._surroundings, self.state)
 
     def _close_cut(self, output: RunOutput | TeamRunOutput, reason: str) -> dict[str, Any]:
         so_far = output.content or self.held.so_far or None
@@ -98,5 +122,16 @@ class Answering:
 
     def _prompt(self) -> str | None:
         start = self._surroundings.start
-        known = known_values(self.state, start.dependencies, start.metadata)
+        state = shown_state(self.party, self._surroundings, self.state)
+        known = known_values(state, start.dependencies, start.metadata)
         return system_prompt(self.party.who, known, start.media)
+
+
+def say_begun(voice: Voice, party: Party, surroundings: Surroundings) -> None:
+    """The first word of a party that is asked, or that goes on with another run."""
+    if party.parent is None and surroundings.start.continued is not None:
+        voice.says("RunContinued")
+        return
+    model = party.model
+    named = {"model": model.id, "model_provider": model.provider} if model else {}
+    voice.says("RunStarted", **named)

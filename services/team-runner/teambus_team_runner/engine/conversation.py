@@ -1,11 +1,12 @@
 """A party's turns: ask the model, do what it calls for, ask again, until it answers or fails."""
 
+import time
 from dataclasses import replace
 
 import msgspec
 
 from teambus.contracts.journal import ModelAnswer, ModelAnswered
-from teambus.contracts.output import Metrics, RunOutput, ToolCall, ToolExecution
+from teambus.contracts.output import ChatMessage, Metrics, RunOutput, ToolCall, ToolExecution
 from teambus_team_runner.engine.calls import (
     CallResult,
     Calls,
@@ -25,6 +26,7 @@ from teambus_team_runner.engine.failure import (
 )
 from teambus_team_runner.engine.hearing import Hearing
 from teambus_team_runner.engine.party import Party, Surroundings
+from teambus_team_runner.engine.ports import Continued
 from teambus_team_runner.engine.state import State, merged
 from teambus_team_runner.engine.together import together
 from teambus_team_runner.engine.tools import arguments_shown
@@ -41,7 +43,7 @@ from teambus_team_runner.models.port import (
 
 class Conversation:
     """Holds one party's conversation. What it has come to so far is kept when it fails, and of an
-    answer that was cut what was heard.
+    answer that was cut what was heard; `failed` is the answer that was an error.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Conversation:
         self.transcript = Transcript(party)
         self.state = state
         self.answers: list[ModelAnswered] = []
+        self.failed: ModelAnswered | None = None
         self.executions: list[ToolExecution] = []
         self.responses: list[RunOutput] = []
         self.so_far = ""
@@ -59,6 +62,15 @@ class Conversation:
         self._calls = Calls(party, run_member)
         self._call_ids: set[str] = set()
         self._calls_made = 0
+
+    def take_up(
+        self, continued: Continued, history: list[ChatMessage], message: str | None
+    ) -> None:
+        """Begin where another run was left; its calls and members' runs are this one's as well."""
+        self.transcript.take_up(continued.messages, history, message)
+        self.executions += continued.tools
+        self.responses += continued.responses
+        self._call_ids |= {call.id for each in continued.messages for call in each.tool_calls or []}
 
     async def hold(self) -> str | Failure | None:
         """The final answer, None when it is empty, or why there is none."""
@@ -72,6 +84,7 @@ class Conversation:
         for number in range(turns_max):
             answered = await self._ask(model, number)
             if failure := failure_in(answered.answer):
+                self.failed = answered
                 return failure
             calls = self._note(answered)
             if not calls:
@@ -85,10 +98,11 @@ class Conversation:
         hearing = Hearing(self._voice, model)
 
         async def call(before_try: BeforeTry) -> ModelAnswer:
+            clock = time.perf_counter()
             try:
                 return await model.answer(request, hearing.announcing(before_try), hearing.heard)
             except ModelError as error:
-                return failed_answer(error)
+                return failed_answer(error, time.perf_counter() - clock)
 
         await self._surroundings.frames.room()
         self._voice.says_asked(model.id, model.provider)

@@ -5,6 +5,7 @@ from typing import Any
 
 from teambus.app.errors import CheckError
 from teambus.contracts.journal import ModelAnswer
+from teambus.contracts.output import Metrics
 from teambus_team_runner.models.port import ModelError
 
 TURNS_EXCEEDED = "turns_exceeded"
@@ -26,14 +27,17 @@ def refusal(error: CheckError) -> Failure:
     return Failure(error.error_type, error.message, error.check_trigger, error.additional_data)
 
 
-def failed_answer(error: ModelError) -> ModelAnswer:
+def failed_answer(error: ModelError, duration_s: float) -> ModelAnswer:
     """The failure as an answer, so that it is recorded and a replay fails in the same place.
 
     Otherwise a member that failed once might answer in the replay, and all that the leader was
     paid for after the failure would be asked for again.
     """
     return ModelAnswer(
-        content=error.message, finish_reason=_FINISH, provider_data={_CODE: error.code}
+        content=error.message,
+        finish_reason=_FINISH,
+        metrics=Metrics(duration=round(duration_s, 6)),
+        provider_data={_CODE: error.code},
     )
 
 

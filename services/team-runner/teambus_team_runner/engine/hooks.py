@@ -12,8 +12,9 @@ from teambus.app.hooks import ForegroundHook, foreground_hooks
 from teambus.app.injection import bind
 from teambus.app.teams import Team
 from teambus.contracts.output import RunOutput, TeamRunInput, TeamRunOutput
+from teambus_team_runner.engine.context import run_context
 from teambus_team_runner.engine.party import Party, Surroundings
-from teambus_team_runner.engine.state import State, changed, working_copy
+from teambus_team_runner.engine.state import State, changed
 from teambus_team_runner.engine.users import UserCall, UserFunctionFailed, call_user
 from teambus_team_runner.engine.voice import Voice
 
@@ -41,7 +42,7 @@ class Hooks:
 
         Raises `CheckError`.
         """
-        context = self._context(state)
+        context = run_context(self.party, self.surroundings, state)
         for n, hook in enumerate(foreground_hooks(self.party.who).pre):
             fields = {"pre_hook_name": hook.name, "run_input": asked}
             self.voice.says("PreHookStarted", **fields)
@@ -67,7 +68,7 @@ class Hooks:
 
         Raises `CheckError`.
         """
-        context = self._context(state)
+        context = run_context(self.party, self.surroundings, state)
         for n, hook in enumerate(foreground_hooks(self.party.who).post):
             self.voice.says("PostHookStarted", post_hook_name=hook.name)
             context.idempotency_key = self._key(f"post_hooks/{n}")
@@ -116,17 +117,6 @@ class Hooks:
             "metadata": start.metadata,
             "team" if isinstance(who, Team) else "agent": who,
         }
-
-    def _context(self, state: State) -> RunContext:
-        start = self.surroundings.start
-        return RunContext(
-            run_id=self.party.run_id,
-            session_id=start.session_id,
-            user_id=start.user_id,
-            session_state=working_copy(state),
-            dependencies=start.dependencies,
-            metadata=start.metadata,
-        )
 
 
 def _left(state: State, context: RunContext) -> State:

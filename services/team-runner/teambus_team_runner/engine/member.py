@@ -37,6 +37,7 @@ async def _attempt(
     answering: Answering, hooks: "_JournaledHooks", output: RunOutput
 ) -> Failure | Cut | None:
     try:
+        answering.begin()
         asked = await hooks.before(output)
         failure = await answering.speak(output, asked, history=())
         if failure is None:

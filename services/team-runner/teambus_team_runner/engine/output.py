@@ -14,6 +14,7 @@ from teambus.contracts.output import (
 )
 from teambus_team_runner.engine.conversation import Conversation
 from teambus_team_runner.engine.party import Party, Surroundings
+from teambus_team_runner.engine.ports import Continued
 from teambus_team_runner.engine.state import State
 
 CONTENT_TYPE = "str"
@@ -40,10 +41,20 @@ def member_output(party: Party, surroundings: Surroundings, asked: TeamRunInput)
     return RunOutput(**_opening(party, surroundings, asked), **ids)
 
 
+def keep_lineage(output: RunOutput | TeamRunOutput, continued: Continued) -> None:
+    """Say which run this one goes on with, and from where."""
+    output.forked_from_run_id = continued.run_id
+    output.forked_from_message_index = continued.index
+    if continued.is_regenerated:
+        output.regenerated_from = continued.run_id
+    if continued.is_cut:
+        output.last_checkpoint_at_message_index = continued.index
+
+
 def fill(output: RunOutput | TeamRunOutput, party: Party, held: Conversation) -> None:
     """Add what a conversation came to, whether it ended well or not."""
     output.messages = held.transcript.own
-    output.metrics = _metrics(party, held.answers)
+    output.metrics = _metrics(party, held)
     output.tools = held.executions
     if held.answers:
         output.model_provider_data = held.answers[-1].answer.provider_data
@@ -81,18 +92,19 @@ def _opening(party: Party, surroundings: Surroundings, asked: TeamRunInput) -> d
     }
 
 
-def _metrics(party: Party, answers: list[ModelAnswered]) -> Metrics:
+def _metrics(party: Party, held: Conversation) -> Metrics:
     """The party's own tokens; those of its members stand in their runs.
 
     The seconds come from recorded times, so that a run taken over tells the same.
     """
-    total = Metrics()
+    total, answers = Metrics(), held.answers
     for answered in answers:
         _add(total, answered.answer.metrics or Metrics())
     if answers:
         first = answers[0].answer.metrics or Metrics()
         total.time_to_first_token = first.time_to_first_token
-        total.duration = round(answers[-1].at - _begun_at(answers), 6)
+    if told := [*answers, *([held.failed] if held.failed else [])]:
+        total.duration = round(told[-1].at - _begun_at(told), 6)
     if party.model is not None and answers:
         spent = TokenDetails(
             id=party.model.id,

@@ -42,6 +42,10 @@ class Party:
     parent: "Party | None" = None
 
     @property
+    def is_team(self) -> bool:
+        return isinstance(self.who, Team)
+
+    @property
     def team(self) -> Team | None:
         """The team it leads or belongs to; an agent by itself has none."""
         if isinstance(self.who, Team):

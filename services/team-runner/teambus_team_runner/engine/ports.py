@@ -13,7 +13,13 @@ from teambus.contracts.journal import (
     ToolReturned,
 )
 from teambus.contracts.media import Media
-from teambus.contracts.output import ChatMessage, TeamRunOutput
+from teambus.contracts.output import (
+    ChatMessage,
+    RunOutput,
+    TeamRunInput,
+    TeamRunOutput,
+    ToolExecution,
+)
 from teambus_team_runner.engine.cancellation import Cancellation
 from teambus_team_runner.models.port import BeforeTry
 
@@ -89,8 +95,28 @@ class EngineLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Continued:
+    """The run that is gone on with: how clients are told of it, and what is kept of it.
+
+    `index` is the number of messages it is left after; `is_cut` when it had more.
+    """
+
+    run_id: str
+    index: int
+    is_cut: bool
+    is_regenerated: bool
+    asked: TeamRunInput
+    messages: list[ChatMessage]
+    tools: list[ToolExecution]
+    responses: list[RunOutput]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStart:
-    """All a run begins with. `session_state` is merged already; `history` is oldest first."""
+    """All a run begins with. `session_state` is merged already; `history` is oldest first.
+
+    Of one that is `continued` the `input` may be empty: then the model is asked to go on.
+    """
 
     tenant: str
     run_id: str
@@ -104,6 +130,7 @@ class RunStart:
     history: tuple[ChatMessage, ...] | list[ChatMessage] = ()
     history_run_ids: tuple[str, ...] | list[str] = ()
     media: tuple[Media, ...] | list[Media] = ()
+    continued: Continued | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from teambus.contracts.journal import RunPinned
 from teambus.contracts.output import RunOutput, RunStatus, TeamRunInput, TeamRunOutput
 from teambus.domain.agent_runs import carried_form
 from teambus.domain.media import run_input
-from teambus_team_runner.engine.answering import Answering
+from teambus_team_runner.engine.answering import Answering, say_begun
 from teambus_team_runner.engine.cancellation import Cut, RunCancelled
 from teambus_team_runner.engine.failure import Failure, refusal
 from teambus_team_runner.engine.hooks import Hooks
 from teambus_team_runner.engine.member import run_member
-from teambus_team_runner.engine.output import member_output, team_output
+from teambus_team_runner.engine.output import keep_lineage, member_output, team_output
 from teambus_team_runner.engine.party import AGENT, LEADER, Party, Surroundings
 from teambus_team_runner.engine.ports import EngineLimits, Finished, Frames, RunStart, Steps
 from teambus_team_runner.engine.threads import Threads
@@ -58,9 +58,12 @@ class _Run:
         self._party = party
         self._surroundings = surroundings
         self._start = surroundings.start
+        self._voice = Voice(party, surroundings)
         self._is_pinned_anew = False
 
     async def finish(self) -> Finished:
+        if not self._party.is_team:
+            say_begun(self._voice, self._party, self._surroundings)
         try:
             pinned = await self._surroundings.steps.pin(self._pin)
         except CheckError as error:
@@ -70,19 +73,26 @@ class _Run:
         party = replace(self._party, created_at=pinned.created_at)
         state = pinned.session_state or {}
         answering = Answering(party, self._surroundings, state, run_member)
+        answering.has_begun = not party.is_team
         asked = run_input(pinned.input_content or "", self._start.media)
         output = _opened(party, self._surroundings, asked)
-        if not self._is_pinned_anew:
+        if self._is_given_input and not self._is_pinned_anew:
             answering.hooks.retell_before(asked)
-        return _finished(answering, output, await self._attempt(answering, output))
+        failure = await self._attempt(answering, output, asked.input_content)
+        return _finished(answering, output, failure)
+
+    @property
+    def _is_given_input(self) -> bool:
+        """Pre-hooks see all that a model is asked, and nothing twice."""
+        return self._start.continued is None or bool(self._start.input)
 
     async def _pin(self) -> RunPinned:
         """What a replay must see again, pre-hooks' changes included."""
         self._is_pinned_anew = True
         asked = run_input(self._start.input, self._start.media)
-        hooks = Hooks(self._party, self._surroundings, Voice(self._party, self._surroundings))
         state = self._start.session_state
-        if hooks.has_pre:
+        hooks = Hooks(self._party, self._surroundings, self._voice)
+        if self._is_given_input and hooks.has_pre:
             async with self._surroundings.steps.users_code():
                 state = await hooks.before(asked, state)
         return RunPinned(
@@ -93,10 +103,8 @@ class _Run:
         )
 
     async def _attempt(
-        self, answering: Answering, output: RunOutput | TeamRunOutput
+        self, answering: Answering, output: RunOutput | TeamRunOutput, asked: str
     ) -> Failure | Cut | None:
-        assert output.input is not None
-        asked = output.input.input_content
         try:
             failure = await answering.speak(output, asked, self._start.history)
             if failure is None and answering.hooks.has_post:
@@ -131,16 +139,23 @@ def _opened(
 ) -> RunOutput | TeamRunOutput:
     """The output as its hooks see it."""
     make = team_output if isinstance(party.who, Team) else member_output
-    return make(party, surroundings, asked)
+    continued = surroundings.start.continued
+    if continued is None:
+        return make(party, surroundings, asked)
+    output = make(party, surroundings, continued.asked)
+    keep_lineage(output, continued)
+    return output
 
 
 def _finished(
     answering: Answering, output: RunOutput | TeamRunOutput, failure: Failure | Cut | None
 ) -> Finished:
     said = answering.close(output, failure)
+    if answering.party.is_team and answering.has_gone_on:
+        output.events = [answering.voice.words("RunContinued")]
     if failure is not None:
         assert output.status in (RunStatus.ERROR, RunStatus.CANCELLED)
-        output.events = [said]
+        output.events = [*(output.events or []), said]
     if isinstance(output, RunOutput):
         output = carried_form(output, answering.party.who.id)
     return Finished(output, failure.code if isinstance(failure, Failure) else None)

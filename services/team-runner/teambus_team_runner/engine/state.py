@@ -10,6 +10,8 @@ import structlog
 log = structlog.get_logger()
 
 State = dict[str, Any]
+INJECTED = ("current_user_id", "current_session_id", "current_run_id")
+"""What each run finds in its state, and nobody else: its ids."""
 
 
 def working_copy(state: State) -> State:
@@ -17,7 +19,7 @@ def working_copy(state: State) -> State:
 
 
 def changed(before: State, after: object) -> State | None:
-    """`after` as it can be stored, or None when nothing changed.
+    """`after` as it can be stored, so without the ids, or None when nothing changed.
 
     A value that JSON cannot carry is logged and stays as it was before.
     """
@@ -26,12 +28,18 @@ def changed(before: State, after: object) -> State | None:
         return None
     kept: State = {}
     for key, value in after.items():
-        stored = _stored(key, value)
+        stored = msgspec.UNSET if key in INJECTED else _stored(key, value)
         if stored is not msgspec.UNSET:
             kept[str(key)] = stored
         elif key in before:
             kept[key] = before[key]
     return None if kept == before else kept
+
+
+def with_ids(state: State, *, run_id: str, session_id: str, user_id: str | None) -> State:
+    """The state as tools, hooks and prompts of one run read it."""
+    ids = {"current_user_id": user_id, "current_session_id": session_id, "current_run_id": run_id}
+    return state | {name: value for name, value in ids.items() if value is not None}
 
 
 def merged(base: State, afters: Iterable[tuple[float, State | None]]) -> State:

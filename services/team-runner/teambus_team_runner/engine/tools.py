@@ -14,8 +14,9 @@ from teambus.app.errors import ToolArgumentsError
 from teambus.app.tools import ToolSpec, tool_spec
 from teambus.contracts.catalogue import ToolDescription
 from teambus.contracts.journal import ToolResult
+from teambus_team_runner.engine.context import run_context
 from teambus_team_runner.engine.party import Party, Surroundings
-from teambus_team_runner.engine.state import State, changed, working_copy
+from teambus_team_runner.engine.state import State, changed
 from teambus_team_runner.engine.users import UserCall, UserFunctionFailed, call_user
 
 _spec = functools.lru_cache(maxsize=4096)(tool_spec)
@@ -51,7 +52,9 @@ class ToolUse:
 
     async def result(self) -> ToolResult:
         started_at, clock = time.time(), time.perf_counter()
-        context = self._context()
+        context = run_context(self.party, self.surroundings, self.state)
+        tenant = self.surroundings.start.tenant
+        context.idempotency_key = self.party.idempotency_key(tenant, self.place)
         content, error = await self._content(context)
         state = changed(self.state, context.session_state)
         if mistake := self._mistake_in(state):
@@ -83,18 +86,6 @@ class ToolUse:
         except UserFunctionFailed as error:
             return bounded(f"{self.spec.name} failed: {error}", limits.tool_result_chars_max), True
         return bounded(as_text(value), limits.tool_result_chars_max), False
-
-    def _context(self) -> RunContext:
-        start = self.surroundings.start
-        return RunContext(
-            run_id=self.party.run_id,
-            session_id=start.session_id,
-            user_id=start.user_id,
-            session_state=working_copy(self.state),
-            dependencies=start.dependencies,
-            metadata=start.metadata,
-            idempotency_key=self.party.idempotency_key(start.tenant, self.place),
-        )
 
     def _injected(self, context: RunContext) -> dict[str, Any]:
         who = self.party.who

@@ -34,6 +34,15 @@ class Transcript:
             files=asked.files,
         )
 
+    def take_up(
+        self, kept: list[ChatMessage], history: list[ChatMessage], message: str | None
+    ) -> None:
+        """Begin with what is kept of another run, history after its instructions."""
+        instructions = kept[:1] if kept and kept[0].role == "system" else []
+        self.messages = [*instructions, *history, *kept[len(instructions) :]]
+        if message is not None:
+            self._add("user", self._party.created_at, content=message)
+
     def answered(self, answer: ModelAnswer, calls: list[ToolCall], at: float) -> None:
         self._add(
             "assistant",

@@ -30,14 +30,14 @@ class Voice:
 
     def says(self, event: str, **fields: Any) -> None:
         if self.is_heard:
-            data = self._words(event, fields)
+            data = self.words(event, **fields)
             self._frames.emit(data["event"], data)
 
     def ends(self, event: str, **fields: Any) -> dict[str, Any]:
         """The party's last word. Who reads the run is given that of the run itself when it is
         decided and stored, so here only a member's is emitted.
         """
-        data = self._words(event, fields)
+        data = self.words(event, **fields)
         if self._is_member and self.is_heard:
             self._frames.emit(data["event"], data)
         return data
@@ -78,7 +78,8 @@ class Voice:
             additional_data=failure.additional_data,
         )
 
-    def _words(self, event: str, fields: dict[str, Any]) -> dict[str, Any]:
+    def words(self, event: str, **fields: Any) -> dict[str, Any]:
+        """The event as it is said."""
         name = self._prefix + event
         given = {"created_at": int(time.time()), "event": name, **self._base, **fields}
         return {key: value for key, value in given.items() if value is not None}

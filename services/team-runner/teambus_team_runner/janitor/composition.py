@@ -10,6 +10,7 @@ from teambus.contracts.ids import TeamId, new_id
 from teambus.contracts.lease import JANITOR
 from teambus.domain.absence import Absences
 from teambus.domain.lag import LagLimits
+from teambus_team_runner.holders import HolderLimits, Holders
 from teambus_team_runner.janitor.giving_up import GivingUp, Limits
 from teambus_team_runner.janitor.janitor import Janitor
 from teambus_team_runner.janitor.lag import LagWatch
@@ -38,7 +39,7 @@ def janitor_of(bus: Bus, settings: Settings) -> Janitor:
             settings.janitor_acts_max,
         ),
         OrphanSweep(bus, giving_up.line, settings.orphan_after_s, settings.janitor_looks_max),
-        LagWatch(bus, LagLimits(settings.lag_age_max_s, settings.lag_messages_max), {}),
+        LagWatch(bus, LagLimits(settings.lag_age_max_s, settings.lag_messages_max)),
         RoomWatch(bus, settings.room_percent_max / 100),
         agents,
         settings.janitor_sweep_s,
@@ -59,4 +60,5 @@ def _giving_up(bus: Bus, settings: Settings, agents: set[TeamId], name: str) -> 
         agents=agents,
     )
     limits = Limits(settings.unserved_s, settings.journal_entries_max, settings.publish_patience_s)
-    return GivingUp(bus, bodies, events, requests, sessions, line, agents, name, limits)
+    holders = Holders(bus, name, HolderLimits(settings.holder_answer_s, settings.holder_return_s))
+    return GivingUp(bus, bodies, events, requests, sessions, line, holders, agents, limits)

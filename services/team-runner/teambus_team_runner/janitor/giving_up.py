@@ -34,6 +34,7 @@ from teambus.domain.replay import Past, read_past
 from teambus_team_runner.asked import Asked, body_kept, end_malformed, ended_early, read_stored
 from teambus_team_runner.ending import GIVEN_UP, UNSERVED, letter, not_stored
 from teambus_team_runner.engine.cancellation import PENDING, Cancellation
+from teambus_team_runner.holders import Holders
 from teambus_team_runner.line import Line
 from teambus_team_runner.refusal import refuse_id_in_use
 
@@ -59,14 +60,14 @@ class GivingUp:
     requests: Requests
     sessions: Sessions
     line: Line
+    holders: Holders
     agents: Collection[TeamId]
-    runner: str
     limits: Limits
 
     async def give_up(self, message: reads.Stored) -> bool:
         """End the run of a request that nobody serves, and take it out of the queue.
 
-        False when it is left: a runner has worked on the run lately, or takes it right now.
+        False when it is left: a runner has it, has worked on it lately, or takes it right now.
         """
         try:
             asked = await read_stored(message, self.bodies)
@@ -88,6 +89,8 @@ class GivingUp:
         if await self._is_anothers(past, asked):
             return True
         if stored is not None and time.time() - stored.stored_at < self.limits.unserved_s:
+            return False
+        if await self.holders.has_another(*asked.key, past.holder):
             return False
         if past.ended is None:
             try:
@@ -143,7 +146,7 @@ class GivingUp:
         try:
             journal.add(
                 AttemptStarted(
-                    runner=self.runner,
+                    runner=self.holders.runner,
                     request_seq=asked.request_seq,
                     team_id=asked.team_id,
                     request_digest=asked.digest,

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from teambus.bus import catalogue, topology
+from teambus.bus import catalogue
 from teambus.bus.connection import Bus
 from teambus.bus.errors import BusError
 from teambus.bus.leases import Candidacy
@@ -96,10 +96,6 @@ class Janitor:
         apps = await catalogue.read(self.bus)
         self.agents.clear()
         self.agents.update(agent.id for app in apps for agent in app.agents)
-        self.lag.names.clear()
-        self.lag.names.update(
-            {topology.hook_consumer_name(hook): hook.name for app in apps for hook in app.hooks}
-        )
 
     async def _see_unserved(self) -> None:
         await self.unserved.look()

@@ -27,11 +27,10 @@ class Waiting:
 
 @dataclass(slots=True)
 class LagWatch:
-    """Looks at every pool's and hook's consumer. `names` are of those the catalogue knows."""
+    """Looks at every pool's and hook's consumer."""
 
     bus: Bus
     limits: LagLimits
-    names: dict[str, str]
     seen: list[Waiting] = field(default_factory=list)
     _late: set[str] = field(default_factory=set)
 
@@ -39,7 +38,7 @@ class LagWatch:
         now = time.time()
         self.seen = [
             Waiting(
-                self.names.get(lag.consumer.name, lag.consumer.name),
+                lag.consumer.title,
                 lag.consumer.num_pending,
                 0 if lag.oldest_at is None else max(0, now - lag.oldest_at),
             )

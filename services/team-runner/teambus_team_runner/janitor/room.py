@@ -6,7 +6,6 @@ import structlog
 
 from teambus.bus import room
 from teambus.bus.connection import Bus
-from teambus.bus.topology import ROOM_SETTINGS
 from teambus.domain.room import Filling, filling_up
 
 log = structlog.get_logger(__name__)
@@ -39,5 +38,5 @@ def _warn(filling: Filling) -> None:
         full_percent=round(100 * filling.share),
         held_bytes=filling.held_bytes,
         bytes_max=filling.bytes_max,
-        raise_and_provision=ROOM_SETTINGS[filling.stream],
+        raise_and_provision=room.ROOM_SETTINGS[filling.stream],
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from teambus.bus import reads, survey
+from teambus.bus import reads, server_api, survey
 from teambus.bus.connection import Bus
 from teambus.bus.survey import ConsumerState, Unserved
 from teambus.bus.topology import REQUESTS
@@ -42,7 +42,7 @@ class UnservedSweep:
 
     async def look(self) -> None:
         """Find out what nobody serves now, and say so when it has changed."""
-        waiting = await survey.subjects_of(self.bus, REQUESTS, f"{ROOT}.request.>")
+        waiting = await server_api.counts(self.bus, REQUESTS, f"{ROOT}.request.>")
         consumers = await survey.consumers(self.bus, REQUESTS)
         idle = await self._idle(consumers)
         self.seen = survey.unserved(waiting, consumers, idle)

@@ -10,6 +10,9 @@ from teambus.contracts.ids import RunId, SessionId
 
 Stored = dict[str, Any]
 
+NAMING = ("run_id", "parent_run_id", "forked_from_run_id", "regenerated_from")
+"""The fields in which a run names itself and others of its session."""
+
 _NAMES = uuid.UUID("5b0e4a7a-9f0e-4a53-9a3c-7d1c2a4c6f10")
 
 
@@ -21,7 +24,8 @@ def copied_run_id(session_id: SessionId, run_id: RunId) -> RunId:
 def copied_output(output: str, session_id: SessionId, user_id: str | None) -> bytes:
     """`user_id` replaces the run's when it is given."""
     run: Stored = msgspec.json.decode(output)
-    ids = {each["run_id"]: copied_run_id(session_id, each["run_id"]) for each in _runs(run)}
+    named = {each[name] for each in _runs(run) for name in NAMING if each.get(name)}
+    ids = {run_id: copied_run_id(session_id, run_id) for run_id in named}
     for each in _runs(run):
         _move(each, session_id, ids)
         if user_id is not None and "user_id" in each:
@@ -48,6 +52,6 @@ def _move(run: Stored, session_id: SessionId, ids: dict[RunId, RunId]) -> None:
 def _rename(holder: Stored, session_id: SessionId, ids: dict[RunId, RunId]) -> None:
     if "session_id" in holder:
         holder["session_id"] = session_id
-    for name in ("run_id", "parent_run_id", "child_run_id"):
+    for name in (*NAMING, "child_run_id"):
         if holder.get(name) in ids:
             holder[name] = ids[holder[name]]

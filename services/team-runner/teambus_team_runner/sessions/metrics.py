@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from teambus.contracts.output import Metrics, RunOutput, TeamRunOutput, TokenDetails
+from teambus.domain.continuation import own_members
 
 _decoder = msgspec.json.Decoder(Metrics)
 
@@ -13,7 +14,7 @@ def of_whole_run(output: TeamRunOutput | RunOutput) -> Metrics:
     """Of the run and of every member's run in it, without times: those overlap."""
     total = Metrics()
     _add(total, output.metrics or Metrics())
-    for member in output.member_responses or []:
+    for member in own_members(output):
         _add(total, of_whole_run(member))
     return total
 

@@ -7,6 +7,7 @@ import msgspec
 
 from teambus.contracts.ids import RunId
 from teambus.contracts.sessions_api import RunPreview
+from teambus.domain.continuation import is_own
 from teambus_team_runner.sessions.rows import preview
 
 SAID_BY = ("user", "assistant")
@@ -37,6 +38,7 @@ class _Transcript(msgspec.Struct):
 
 class _Ids(msgspec.Struct):
     run_id: RunId
+    parent_run_id: RunId | None = None
     member_responses: list["_Ids"] = []
 
 
@@ -57,14 +59,15 @@ def said_in(output: str) -> list[dict[str, Any]]:
 
 
 def has_run(output: str, run_id: RunId) -> bool:
-    """Whether it is, or has among its members, the run of this id."""
+    """Whether it is, or has among its own members, the run of this id."""
     return run_id in _run_ids(_ids.decode(output))
 
 
 def _each(run: _Brief, user_id: str | None) -> Iterator[RunPreview]:
     user_id = run.user_id or user_id
     for member in run.member_responses or []:
-        yield from _each(member, user_id)
+        if is_own(member.parent_run_id, run.run_id):
+            yield from _each(member, user_id)
     yield RunPreview(
         run_id=run.run_id,
         status=run.status,
@@ -81,4 +84,5 @@ def _each(run: _Brief, user_id: str | None) -> Iterator[RunPreview]:
 def _run_ids(run: _Ids) -> Iterator[RunId]:
     yield run.run_id
     for member in run.member_responses:
-        yield from _run_ids(member)
+        if is_own(member.parent_run_id, run.run_id):
+            yield from _run_ids(member)

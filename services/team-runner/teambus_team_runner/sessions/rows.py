@@ -8,7 +8,7 @@ import msgspec
 
 from teambus.app.contexts import Session
 from teambus.contracts.ids import RunId, SessionId, TeamId, Tenant
-from teambus.contracts.output import ChatMessage, TeamRunOutput
+from teambus.contracts.output import ChatMessage, RunStatus, TeamRunOutput
 from teambus_team_runner.sessions.metrics import of_whole_run
 
 Key: TypeAlias = tuple[str, str]
@@ -23,7 +23,7 @@ class RunWrite:
     `fence` is the token of the opening of the session the run was made under. State or metadata
     of None leave what is stored; they are stored as given, so without what was only injected.
     A run that never `opened` its session leaves nothing there but itself; its `fence` only says
-    after which runs it comes.
+    after which runs it comes. From now on it stands in the place of the run it `replaces`.
     """
 
     tenant: Tenant
@@ -33,6 +33,7 @@ class RunWrite:
     session_state: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
     opened: bool = True
+    replaces: RunId | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +46,7 @@ class Rows:
     run: dict[str, Any]
     session_key: Key
     run_key: Key
+    replaces: RunId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,16 @@ def rows_of(write: RunWrite) -> Rows:
         "output": text.decode(),
     }
     opened = session if write.opened else None
-    return Rows(opened, run, (write.tenant, output.session_id), (write.tenant, output.run_id))
+    session_key, run_key = (write.tenant, output.session_id), (write.tenant, output.run_id)
+    return Rows(opened, run, session_key, run_key, write.replaces)
+
+
+def replaced(output: str) -> dict[str, Any]:
+    """What changes in the row of a run in whose place another stands now."""
+    run = output_of(output)
+    run.status = RunStatus.REGENERATED
+    text = _encoder.encode(run)
+    return {"status": run.status.value, "output": text.decode(), "output_bytes": len(text)}
 
 
 def is_anothers(owner: str | None, user_id: str | None) -> bool:

@@ -20,6 +20,7 @@ class Tables:
         self.put_run = _put_run(self.runs)
         self.session = self._session()
         self.session_with_history = self._session_with_history()
+        self.replace_run = _replace_run(self.runs)
         self.run = _run(self.runs)
         self.newest_runs = _newest_runs(self.runs)
 
@@ -138,6 +139,21 @@ def _put_run(runs: sa.Table) -> sa.Insert:
         set_={"run_id": runs.c.run_id},
         where=runs.c.session_id == put.excluded.session_id,
     ).returning(runs.c.tenant, runs.c.run_id)
+
+
+def _replace_run(runs: sa.Table) -> sa.Update:
+    columns = ("status", "output", "output_bytes")
+    new = {name: sa.bindparam(f"new_{name}", type_=runs.c[name].type) for name in columns}
+    return (
+        sa.update(runs)
+        .where(
+            runs.c.tenant == sa.bindparam("tenant"),
+            runs.c.session_id == sa.bindparam("session_id"),
+            runs.c.run_id == sa.bindparam("run_id"),
+        )
+        .values(**new)
+        .returning(runs.c.run_id)
+    )
 
 
 def _run(runs: sa.Table) -> sa.Select[Any]:

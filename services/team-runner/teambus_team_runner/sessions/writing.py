@@ -13,7 +13,7 @@ from teambus_team_runner.sessions.errors import (
     StoreFenced,
     StoreUnavailable,
 )
-from teambus_team_runner.sessions.rows import Key, Rows, is_anothers
+from teambus_team_runner.sessions.rows import Key, Rows, is_anothers, replaced
 from teambus_team_runner.sessions.settings import StoreSettings
 from teambus_team_runner.sessions.tables import Tables
 
@@ -116,11 +116,24 @@ def _put(connection: Connection, tables: Tables, batch: list[Rows]) -> dict[Rows
     if refused:
         return refused
     runs = connection.put(tables.put_run, [rows.run for rows in batch])
+    _put_replaced(connection, tables, batch)
     return {
         rows: RunInAnotherSession(rows.run["run_id"])
         for rows, written in zip(batch, runs, strict=True)
         if not written
     }
+
+
+def _put_replaced(connection: Connection, tables: Tables, batch: list[Rows]) -> None:
+    """Mark the runs that are replaced; one that is not there any more needs no mark."""
+    for rows in batch:
+        if rows.replaces is None:
+            continue
+        tenant, session_id = rows.session_key
+        key = {"tenant": tenant, "session_id": session_id, "run_id": rows.replaces}
+        for found in connection.rows(tables.run, key):
+            changed = {f"new_{name}": value for name, value in replaced(found.output).items()}
+            connection.put(tables.replace_run, [key | changed])
 
 
 def _put_sessions(
