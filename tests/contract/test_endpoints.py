@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from teambus.bus.bodies import Bodies
-from teambus.bus.connection import Bus
+from teambus.bus.connection import Bus, BusSettings
 from teambus.contracts.endpoints import ENDPOINTS
 from teambus.runtime.hands import Hands
 from teambus_gateway.parts import Parts
@@ -21,6 +21,7 @@ class ListeningBus:
 
     def __init__(self) -> None:
         self.client = self
+        self.settings = BusSettings((), "test")
         self.subjects: list[str] = []
         self.is_closed = True
 
@@ -38,7 +39,7 @@ async def answering(bus: ListeningBus) -> Any:
     nothing: Any = None
     answers = Answers(real, Bodies(real), cast("Databases", nothing), at_once_max=1)
     holders = Holders(real, "runner-1", HolderLimits())
-    async with answering_questions(real, cast("Parts", nothing), at_once_max=1, retry_after_s=1):
+    async with answering_questions(real, cast("Parts", nothing), at_once_max=1):
         async with (
             answers.given({"team-db": "desk"}),
             holders.answering(lambda *_: False),

@@ -34,7 +34,6 @@ async def open_gateway(bus: Bus, settings: GatewaySettings) -> AsyncIterator[Par
             bus,
             parts,
             at_once_max=settings.questions_max,
-            retry_after_s=settings.retry_after_s,
             until=parts.door.shut,
         ):
             yield parts

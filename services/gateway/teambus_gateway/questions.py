@@ -115,7 +115,6 @@ async def answering_questions(
     parts: Parts,
     *,
     at_once_max: int,
-    retry_after_s: int,
     until: asyncio.Event | None = None,
 ) -> AsyncIterator[None]:
     """Answer together with all other gateways while the block runs; take none after `until`."""
@@ -135,7 +134,6 @@ async def answering_questions(
                     answer,
                     queue=QUEUE,
                     at_once_max=at_once_max,
-                    retry_after_s=retry_after_s,
                     until=until,
                 )
             )

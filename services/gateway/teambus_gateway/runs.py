@@ -5,9 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import quote
 
-import msgspec
 import structlog
 
 from teambus.bus.bodies import Bodies
@@ -18,24 +16,19 @@ from teambus.bus.frame_stream import FeedLimits
 from teambus.bus.frames import Feed, Feeds, Said
 from teambus.bus.requests import Requests
 from teambus.bus.waiter import Listener, RunEnd, RunKey, Waiter
-from teambus.contracts.ids import RunId, SessionId, new_id
+from teambus.contracts.ids import new_id
 from teambus.contracts.media import FILES_BUCKET
 from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunAccepted, RunRefused, request_digest
+from teambus_gateway.endings import answered, conflict, goes_on, in_use_or_reused, status_of
 from teambus_gateway.problems import Problem, bus_problems
 from teambus_gateway.refusals import Refusals
 from teambus_gateway.room import Places
-from teambus_gateway.submission import Submission, run_path
+from teambus_gateway.submission import Submission
 
 log = structlog.get_logger(__name__)
 
 SOURCE = "/teambus/gateway"
-CONTINUATION_STATUSES = {
-    "run_not_found": 404,
-    "run_not_continuable": 409,
-    "wrong_continuation": 400,
-}
-"""Of runs that were to go on with another, and could not any more when they were taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +48,6 @@ class _Before:
 
     end: RunEnd | None = None
     is_repeat: bool = False
-
-
-class _Status(msgspec.Struct):
-    status: RunStatus
-
-
-class _Refusal(msgspec.Struct):
-    content: str
 
 
 class Runs:
@@ -226,12 +211,12 @@ class Runs:
         await self._look_for_room(asked)
         stored = await self._events.accept(mine)
         if stored.request_digest != mine.request_digest:
-            raise _conflict(asked, stored)
+            raise conflict(asked, stored)
         is_repeat = stored.event_id != mine.event_id
         end = await self._waiter.end_of(asked.key)
         if end is not None and not is_repeat:
             # Nobody accepted it before, so it ended as somebody else's run.
-            raise _in_use_or_reused(asked)
+            raise in_use_or_reused(asked)
         return _Before(end, is_repeat)
 
     async def _still_running(self, asked: Submission) -> Problem:
@@ -242,34 +227,12 @@ class Runs:
                 "this gateway is stopping and the run goes on; ask for it where `poll` says, or "
                 "send the same request again with its Idempotency-Key"
             )
-            return _goes_on(asked, 503, detail, "draining", self.limits.retry_after_s)
+            return goes_on(asked, 503, detail, "draining", self.limits.retry_after_s)
         detail = (
             f"the run has not ended within {self.limits.reply_timeout_s:g} s and goes on; "
             "ask for it where `poll` says"
         )
-        return _goes_on(asked, 504, detail, "reply_timeout")
-
-
-def _goes_on(
-    asked: Submission, status: int, detail: str, code: str, retry_after_s: int | None = None
-) -> Problem:
-    request = asked.request
-    assert request.session_id is not None, request
-    return Problem(
-        status,
-        detail,
-        code,
-        retry_after_s=retry_after_s,
-        run_id=request.run_id,
-        session_id=request.session_id,
-        poll=poll_path(asked, request.session_id),
-    )
-
-
-def poll_path(asked: Submission, session_id: SessionId) -> str:
-    """Where to ask for a run that was submitted."""
-    path = run_path(asked.kind, asked.team_id, asked.request.run_id)
-    return f"{path}?session_id={quote(session_id, safe='')}"
+        return goes_on(asked, 504, detail, "reply_timeout")
 
 
 def _acceptance(asked: Submission) -> RunAccepted:
@@ -285,43 +248,3 @@ def _acceptance(asked: Submission) -> RunAccepted:
         request_digest=request_digest(request),
         accepted_at=time.time(),
     )
-
-
-def answered(found: RunEnd | RunRefused, run_id: RunId) -> RunEnd:
-    """The end as a reply; raises `Problem` for an end that HTTP has a status for."""
-    if isinstance(found, RunRefused):
-        raise Problem(409, found.detail, found.code, run_id=run_id)
-    if found.code == "session_not_found":
-        raise Problem(404, "Session not found")
-    if found.code in CONTINUATION_STATUSES:
-        detail = msgspec.json.decode(found.output, type=_Refusal).content
-        raise Problem(CONTINUATION_STATUSES[found.code], detail)
-    if found.code == "run_id_in_use":
-        raise _in_use(run_id)
-    return found
-
-
-def status_of(end: RunEnd) -> RunStatus:
-    return msgspec.json.decode(end.output, type=_Status).status
-
-
-def _conflict(asked: Submission, stored: RunAccepted) -> Problem:
-    request = asked.request
-    other = msgspec.structs.replace(request, stream=not request.stream)
-    if stored.request_digest != request_digest(other):
-        return _in_use_or_reused(asked)
-    said = "true" if other.stream else "false"
-    return _in_use_or_reused(asked, f"the run was submitted with stream={said}; send the same")
-
-
-def _in_use_or_reused(asked: Submission, detail: str | None = None) -> Problem:
-    run_id = asked.request.run_id
-    if asked.origin != "keyed":
-        return _in_use(run_id, detail)
-    detail = detail or "this Idempotency-Key was sent with another request; use a new key"
-    return Problem(409, detail, "idempotency_key_reused", run_id=run_id)
-
-
-def _in_use(run_id: RunId, detail: str | None = None) -> Problem:
-    detail = detail or "this run_id belongs to another run; leave it out or choose a new one"
-    return Problem(409, detail, "run_id_in_use", run_id=run_id)

@@ -94,6 +94,7 @@ class GatewaySettings:
             credentials_file=self.nats_credentials_file,
             connect_timeout_s=self.connect_timeout_s,
             publish_patience_s=self.publish_patience_s,
+            retry_after_s=self.retry_after_s,
         )
 
     def run_limits(self) -> RunLimits:

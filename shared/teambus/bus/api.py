@@ -115,7 +115,6 @@ async def answering(
     queue: str,
     at_once_max: int,
     until: asyncio.Event | None = None,
-    retry_after_s: int = 1,
 ) -> AsyncIterator[None]:
     """Answer questions while the block runs, each in a task of its own, `at_once_max` at most;
     others are asked to come again.
@@ -124,7 +123,7 @@ async def answering(
     None are taken any more once `until` is set. At the end those that were taken have `FINISH_S`,
     and then are told to ask again.
     """
-    desk = _Desk(bus, answer, at_once_max, retry_after_s)
+    desk = _Desk(bus, answer, at_once_max)
     subscription = await bus.client.subscribe(subject, queue=queue, cb=desk.on_message)
     over = until or asyncio.Event()
     leaving = asyncio.create_task(_leave_when(over, bus, subscription), name="leave the desk")
@@ -145,11 +144,11 @@ async def _leave_when(over: asyncio.Event, bus: Bus, subscription: Subscription)
 class _Desk:
     """Takes questions and sends answers."""
 
-    def __init__(self, bus: Bus, answer: Answer, at_once_max: int, retry_after_s: int) -> None:
+    def __init__(self, bus: Bus, answer: Answer, at_once_max: int) -> None:
         self._bus = bus
         self._answer = answer
         self._at_once_max = at_once_max
-        self._busy = _busy(retry_after_s)
+        self._busy = _busy(bus.settings.retry_after_s)
         self._open: set[asyncio.Task[None]] = set()
 
     async def on_message(self, message: Msg) -> None:

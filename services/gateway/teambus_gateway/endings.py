@@ -1,0 +1,89 @@
+"""What is told of how a run ended, goes on, or belongs to somebody else."""
+
+from urllib.parse import quote
+
+import msgspec
+
+from teambus.bus.waiter import RunEnd
+from teambus.contracts.ids import RunId, SessionId
+from teambus.contracts.output import RunStatus
+from teambus.contracts.run import RunAccepted, RunRefused, request_digest
+from teambus_gateway.problems import Problem
+from teambus_gateway.submission import Submission, run_path
+
+CONTINUATION_STATUSES = {
+    "run_not_found": 404,
+    "run_not_continuable": 409,
+    "wrong_continuation": 400,
+}
+"""Of runs that were to go on with another, and could not any more when they were taken."""
+
+
+class _Status(msgspec.Struct):
+    status: RunStatus
+
+
+class _Refusal(msgspec.Struct):
+    content: str
+
+
+def goes_on(
+    asked: Submission, status: int, detail: str, code: str, retry_after_s: int | None = None
+) -> Problem:
+    request = asked.request
+    assert request.session_id is not None, request
+    return Problem(
+        status,
+        detail,
+        code,
+        retry_after_s=retry_after_s,
+        run_id=request.run_id,
+        session_id=request.session_id,
+        poll=poll_path(asked, request.session_id),
+    )
+
+
+def poll_path(asked: Submission, session_id: SessionId) -> str:
+    """Where to ask for a run that was submitted."""
+    path = run_path(asked.kind, asked.team_id, asked.request.run_id)
+    return f"{path}?session_id={quote(session_id, safe='')}"
+
+
+def answered(found: RunEnd | RunRefused, run_id: RunId) -> RunEnd:
+    """The end as a reply; raises `Problem` for an end that HTTP has a status for."""
+    if isinstance(found, RunRefused):
+        raise Problem(409, found.detail, found.code, run_id=run_id)
+    if found.code == "session_not_found":
+        raise Problem(404, "Session not found")
+    if found.code in CONTINUATION_STATUSES:
+        detail = msgspec.json.decode(found.output, type=_Refusal).content
+        raise Problem(CONTINUATION_STATUSES[found.code], detail)
+    if found.code == "run_id_in_use":
+        raise _in_use(run_id)
+    return found
+
+
+def status_of(end: RunEnd) -> RunStatus:
+    return msgspec.json.decode(end.output, type=_Status).status
+
+
+def conflict(asked: Submission, stored: RunAccepted) -> Problem:
+    request = asked.request
+    other = msgspec.structs.replace(request, stream=not request.stream)
+    if stored.request_digest != request_digest(other):
+        return in_use_or_reused(asked)
+    said = "true" if other.stream else "false"
+    return in_use_or_reused(asked, f"the run was submitted with stream={said}; send the same")
+
+
+def in_use_or_reused(asked: Submission, detail: str | None = None) -> Problem:
+    run_id = asked.request.run_id
+    if asked.origin != "keyed":
+        return _in_use(run_id, detail)
+    detail = detail or "this Idempotency-Key was sent with another request; use a new key"
+    return Problem(409, detail, "idempotency_key_reused", run_id=run_id)
+
+
+def _in_use(run_id: RunId, detail: str | None = None) -> Problem:
+    detail = detail or "this run_id belongs to another run; leave it out or choose a new one"
+    return Problem(409, detail, "run_id_in_use", run_id=run_id)
