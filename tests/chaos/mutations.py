@@ -212,7 +212,7 @@ MUTATIONS = (
         (
             Change(
                 f"{HOOK_RUNNER}/courier.py",
-                "        await self._note(outcome, after=None)\n        await parcel.held.ack()\n",
+                "        await self._note(outcome, after=None)\n",
                 "        await parcel.held.ack()\n"
                 "        await asyncio.sleep(0.2)\n"
                 "        await self._note(outcome, after=None)\n",
@@ -226,10 +226,10 @@ MUTATIONS = (
         (
             Change(
                 f"{HOOK_RUNNER}/courier.py",
-                "        if past.letter is None:\n            letter = parcel",
+                "        if past.letter is None:\n",
                 "        await parcel.held.term(reason)\n"
                 "        await asyncio.sleep(0.2)\n"
-                "        if past.letter is None:\n            letter = parcel",
+                "        if past.letter is None:\n",
             ),
         ),
         ("hooks delivered or dead", "dead letters"),
