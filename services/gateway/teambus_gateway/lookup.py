@@ -25,8 +25,9 @@ from teambus.contracts.stored_api import RunQuery
 from teambus.domain.media import run_input
 from teambus.domain.merging import merged
 from teambus_gateway.catalogue import Description
+from teambus_gateway.outcomes import status_of
 from teambus_gateway.problems import Problem
-from teambus_gateway.runs import SOURCE, status_of
+from teambus_gateway.runs import SOURCE
 from teambus_gateway.shapes import run_body
 
 log = structlog.get_logger(__name__)

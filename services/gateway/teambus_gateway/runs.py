@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
 
-import msgspec
 import structlog
 
 from teambus.bus.bodies import Bodies
@@ -18,21 +17,16 @@ from teambus.bus.frame_stream import FeedLimits
 from teambus.bus.frames import Feed, Feeds, Said
 from teambus.bus.requests import Requests
 from teambus.bus.waiter import Listener, RunEnd, RunKey, Waiter
-from teambus.contracts.ids import RunId, SessionId, new_id
+from teambus.contracts.ids import SessionId, new_id
 from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunAccepted, RunRefused, request_digest
+from teambus_gateway.outcomes import answered, conflict, in_use_or_reused, status_of
 from teambus_gateway.problems import Problem, bus_problems
 from teambus_gateway.submission import Submission, run_path
 
 log = structlog.get_logger(__name__)
 
 SOURCE = "/teambus/gateway"
-CONTINUATION_STATUSES = {
-    "run_not_found": 404,
-    "run_not_continuable": 409,
-    "wrong_continuation": 400,
-}
-"""Of runs that were to go on with another, and could not any more when they were taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +45,6 @@ class _Before:
 
     end: RunEnd | None = None
     is_repeat: bool = False
-
-
-class _Status(msgspec.Struct):
-    status: RunStatus
-
-
-class _Refusal(msgspec.Struct):
-    content: str
 
 
 class Runs:
@@ -194,12 +180,12 @@ class Runs:
         mine = _acceptance(asked)
         stored = await self._events.accept(mine)
         if stored.request_digest != mine.request_digest:
-            raise _conflict(asked, stored)
+            raise conflict(asked, stored)
         is_repeat = stored.event_id != mine.event_id
         end = await self._waiter.end_of(asked.key)
         if end is not None and not is_repeat:
             # Nobody accepted it before, so it ended as somebody else's run.
-            raise _in_use_or_reused(asked)
+            raise in_use_or_reused(asked)
         return _Before(end, is_repeat)
 
     async def _still_running(self, asked: Submission) -> Problem:
@@ -264,43 +250,3 @@ def _acceptance(asked: Submission) -> RunAccepted:
         request_digest=request_digest(request),
         accepted_at=time.time(),
     )
-
-
-def answered(found: RunEnd | RunRefused, run_id: RunId) -> RunEnd:
-    """The end as a reply; raises `Problem` for an end that HTTP has a status for."""
-    if isinstance(found, RunRefused):
-        raise Problem(409, found.detail, found.code, run_id=run_id)
-    if found.code == "session_not_found":
-        raise Problem(404, "Session not found")
-    if found.code in CONTINUATION_STATUSES:
-        detail = msgspec.json.decode(found.output, type=_Refusal).content
-        raise Problem(CONTINUATION_STATUSES[found.code], detail)
-    if found.code == "run_id_in_use":
-        raise _in_use(run_id)
-    return found
-
-
-def status_of(end: RunEnd) -> RunStatus:
-    return msgspec.json.decode(end.output, type=_Status).status
-
-
-def _conflict(asked: Submission, stored: RunAccepted) -> Problem:
-    request = asked.request
-    other = msgspec.structs.replace(request, stream=not request.stream)
-    if stored.request_digest != request_digest(other):
-        return _in_use_or_reused(asked)
-    said = "true" if other.stream else "false"
-    return _in_use_or_reused(asked, f"the run was submitted with stream={said}; send the same")
-
-
-def _in_use_or_reused(asked: Submission, detail: str | None = None) -> Problem:
-    run_id = asked.request.run_id
-    if asked.origin != "keyed":
-        return _in_use(run_id, detail)
-    detail = detail or "this Idempotency-Key was sent with another request; use a new key"
-    return Problem(409, detail, "idempotency_key_reused", run_id=run_id)
-
-
-def _in_use(run_id: RunId, detail: str | None = None) -> Problem:
-    detail = detail or "this run_id belongs to another run; leave it out or choose a new one"
-    return Problem(409, detail, "run_id_in_use", run_id=run_id)
