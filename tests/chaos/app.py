@@ -26,7 +26,7 @@ DB = AsyncSqliteDb(db_file=Path(os.environ.get("TEST_FOLDER", ".")) / "sessions.
 HISTORY_RUNS = 2
 FLAKY_FAILURES = 2
 SLOW_S = 0.3
-TOOL_S = 0.1
+TOOL_S = 0.3
 
 
 def note(variable: str, **facts: Any) -> None:

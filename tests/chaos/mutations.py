@@ -212,9 +212,8 @@ MUTATIONS = (
         (
             Change(
                 f"{HOOK_RUNNER}/courier.py",
-                "        await self._note(outcome, after=None)\n"
-                "        await self._settle(parcel, past)\n",
-                "        await self._settle(parcel, past)\n"
+                "        await self._note(outcome, after=None)\n",
+                "        await parcel.held.ack()\n"
                 "        await asyncio.sleep(0.2)\n"
                 "        await self._note(outcome, after=None)\n",
             ),
@@ -227,10 +226,10 @@ MUTATIONS = (
         (
             Change(
                 f"{HOOK_RUNNER}/courier.py",
-                "        if past.letter is None:\n            letter = letter_of",
+                "        if past.letter is None:\n",
                 "        await parcel.held.term(reason)\n"
                 "        await asyncio.sleep(0.2)\n"
-                "        if past.letter is None:\n            letter = letter_of",
+                "        if past.letter is None:\n",
             ),
         ),
         ("hooks delivered or dead", "dead letters"),

@@ -390,10 +390,10 @@ async def test_a_client_that_leaves_once_its_run_is_accepted_still_has_it_asked_
     accepted, left = asyncio.Event(), asyncio.Event()
     submit = Requests.submit
 
-    async def slowly(self: Requests, *asked: Any) -> int:
+    async def slowly(self: Requests, *asked: Any, **more: Any) -> int:
         accepted.set()
         await left.wait()
-        return await submit(self, *asked)
+        return await submit(self, *asked, **more)
 
     monkeypatch.setattr(Requests, "submit", slowly)
     async with system(tmp_path, go=False) as here, here.gateway() as gateway:

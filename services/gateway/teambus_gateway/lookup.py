@@ -25,7 +25,7 @@ from teambus.contracts.stored_api import RunQuery
 from teambus.domain.media import run_input
 from teambus.domain.merging import merged
 from teambus_gateway.catalogue import Description
-from teambus_gateway.endings import status_of
+from teambus_gateway.outcomes import status_of
 from teambus_gateway.problems import Problem
 from teambus_gateway.runs import SOURCE
 from teambus_gateway.shapes import run_body

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import structlog
 
@@ -16,15 +17,15 @@ from teambus.bus.frame_stream import FeedLimits
 from teambus.bus.frames import Feed, Feeds, Said
 from teambus.bus.requests import Requests
 from teambus.bus.waiter import Listener, RunEnd, RunKey, Waiter
-from teambus.contracts.ids import new_id
+from teambus.contracts.ids import SessionId, new_id
 from teambus.contracts.media import FILES_BUCKET
 from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunAccepted, RunRefused, request_digest
-from teambus_gateway.endings import answered, conflict, goes_on, in_use_or_reused, status_of
+from teambus_gateway.outcomes import answered, conflict, in_use_or_reused, status_of
 from teambus_gateway.problems import Problem, bus_problems
 from teambus_gateway.refusals import Refusals
 from teambus_gateway.room import Places
-from teambus_gateway.submission import Submission
+from teambus_gateway.submission import Submission, run_path
 
 log = structlog.get_logger(__name__)
 
@@ -227,12 +228,34 @@ class Runs:
                 "this gateway is stopping and the run goes on; ask for it where `poll` says, or "
                 "send the same request again with its Idempotency-Key"
             )
-            return goes_on(asked, 503, detail, "draining", self.limits.retry_after_s)
+            return _goes_on(asked, 503, detail, "draining", self.limits.retry_after_s)
         detail = (
             f"the run has not ended within {self.limits.reply_timeout_s:g} s and goes on; "
             "ask for it where `poll` says"
         )
-        return goes_on(asked, 504, detail, "reply_timeout")
+        return _goes_on(asked, 504, detail, "reply_timeout")
+
+
+def _goes_on(
+    asked: Submission, status: int, detail: str, code: str, retry_after_s: int | None = None
+) -> Problem:
+    request = asked.request
+    assert request.session_id is not None, request
+    return Problem(
+        status,
+        detail,
+        code,
+        retry_after_s=retry_after_s,
+        run_id=request.run_id,
+        session_id=request.session_id,
+        poll=poll_path(asked, request.session_id),
+    )
+
+
+def poll_path(asked: Submission, session_id: SessionId) -> str:
+    """Where to ask for a run that was submitted."""
+    path = run_path(asked.kind, asked.team_id, asked.request.run_id)
+    return f"{path}?session_id={quote(session_id, safe='')}"
 
 
 def _acceptance(asked: Submission) -> RunAccepted:

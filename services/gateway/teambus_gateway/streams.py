@@ -16,8 +16,8 @@ from teambus.bus.waiter import RunEnd
 from teambus.contracts.frames import Frame
 from teambus.contracts.message import MalformedMessage
 from teambus.contracts.run import RunRefused
-from teambus_gateway.endings import answered
 from teambus_gateway.lookup import Standing
+from teambus_gateway.outcomes import answered
 from teambus_gateway.runs import Runs
 from teambus_gateway.sse import KEEP_ALIVE, Chunks, meta_lines
 from teambus_gateway.submission import Submission

@@ -59,6 +59,8 @@ class Parking:
             await handle.give_back(delay_s=0 if self._closed else self._limits.look_s)
             forget(handle)
             return
+        asked = handle.asked
+        log.info("waiting for its session", run_id=asked.run_id, session_id=asked.session_id)
         task = asyncio.create_task(self._stay(handle, forget), name="parked run")
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)

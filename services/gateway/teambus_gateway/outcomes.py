@@ -1,15 +1,13 @@
-"""What is told of how a run ended, goes on, or belongs to somebody else."""
-
-from urllib.parse import quote
+"""What became of a submission, as an answer: how its run ended, or a refusal."""
 
 import msgspec
 
 from teambus.bus.waiter import RunEnd
-from teambus.contracts.ids import RunId, SessionId
+from teambus.contracts.ids import RunId
 from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunAccepted, RunRefused, request_digest
 from teambus_gateway.problems import Problem
-from teambus_gateway.submission import Submission, run_path
+from teambus_gateway.submission import Submission
 
 CONTINUATION_STATUSES = {
     "run_not_found": 404,
@@ -25,28 +23,6 @@ class _Status(msgspec.Struct):
 
 class _Refusal(msgspec.Struct):
     content: str
-
-
-def goes_on(
-    asked: Submission, status: int, detail: str, code: str, retry_after_s: int | None = None
-) -> Problem:
-    request = asked.request
-    assert request.session_id is not None, request
-    return Problem(
-        status,
-        detail,
-        code,
-        retry_after_s=retry_after_s,
-        run_id=request.run_id,
-        session_id=request.session_id,
-        poll=poll_path(asked, request.session_id),
-    )
-
-
-def poll_path(asked: Submission, session_id: SessionId) -> str:
-    """Where to ask for a run that was submitted."""
-    path = run_path(asked.kind, asked.team_id, asked.request.run_id)
-    return f"{path}?session_id={quote(session_id, safe='')}"
 
 
 def answered(found: RunEnd | RunRefused, run_id: RunId) -> RunEnd:
@@ -68,6 +44,7 @@ def status_of(end: RunEnd) -> RunStatus:
 
 
 def conflict(asked: Submission, stored: RunAccepted) -> Problem:
+    """What is wrong with a submission under the id of another."""
     request = asked.request
     other = msgspec.structs.replace(request, stream=not request.stream)
     if stored.request_digest != request_digest(other):
@@ -77,6 +54,7 @@ def conflict(asked: Submission, stored: RunAccepted) -> Problem:
 
 
 def in_use_or_reused(asked: Submission, detail: str | None = None) -> Problem:
+    """The refusal of an id that another has, in the words of who made the id."""
     run_id = asked.request.run_id
     if asked.origin != "keyed":
         return _in_use(run_id, detail)
