@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from teambus.bus.bodies import Bodies
-from teambus.bus.connection import Bus
+from teambus.bus.connection import Bus, BusSettings
 from teambus.contracts.endpoints import ENDPOINTS
 from teambus.runtime.hands import Hands
 from teambus_gateway.parts import Parts
@@ -21,6 +21,7 @@ class ListeningBus:
 
     def __init__(self) -> None:
         self.client = self
+        self.settings = BusSettings((), "test")
         self.subjects: list[str] = []
         self.is_closed = True
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from teambus.bus import topology
+from teambus.bus import reads, topology
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus, BusSettings, connect
 from teambus.bus.events import Events
@@ -195,6 +195,10 @@ class System:
     def request_of(data: bytes) -> RunRequest:
         return decode(RunRequest, data)
 
+    async def stored(self, stream: str, subject: str) -> list[reads.Stored]:
+        found = reads.history(self.bus, stream, subject, until=2**62, messages_max=10_000)
+        return [message async for message in found]
+
     @asynccontextmanager
     async def gateway(self, **changes: Any) -> AsyncIterator[Served]:
         settings = replace(GatewaySettings((self.nats.url,)), port=0, **{**HURRIED, **changes})
@@ -222,10 +226,12 @@ async def reconnected(*buses: Bus) -> None:
 
 @asynccontextmanager
 async def system(
-    folder: Path, *, requests_per_team_max: int = 10_000, go: bool = True, work: bool = True
+    folder: Path, *, go: bool = True, work: bool = True, **limits: Any
 ) -> AsyncIterator[System]:
-    """`go=False`: runs are taken and kept; `work=False`: nobody takes any."""
-    settings = topology.TopologySettings(requests_per_team_max=requests_per_team_max)
+    """`go=False`: runs are taken and kept; `work=False`: nobody takes any. The `limits` are the
+    topology's.
+    """
+    settings = topology.TopologySettings(**limits)
     async with NatsServer(folder / "nats") as nats:
         async with connect(BusSettings((nats.url,), "test", publish_patience_s=5)) as bus:
             await provision(bus, APP, settings)

@@ -165,15 +165,27 @@ class Runs:
                 await working
 
     async def submit(
-        self, run_id: str, *, team: str = DESK, msg_id: str | None = None, **fields: Any
+        self,
+        run_id: str,
+        *,
+        team: str = DESK,
+        msg_id: str | None = None,
+        tenant: str = "default",
+        **fields: Any,
     ) -> int:
         request = RunRequest(run_id=run_id, **{"input": f"question {run_id}", **fields})
-        return await self.put(encode(request), team=team, msg_id=msg_id)
+        return await self.put(encode(request), team=team, msg_id=msg_id, tenant=tenant)
 
     async def put(
-        self, data: bytes, *, team: str = DESK, msg_id: str | None = None, **headers: str
+        self,
+        data: bytes,
+        *,
+        team: str = DESK,
+        msg_id: str | None = None,
+        tenant: str = "default",
+        **headers: str,
     ) -> int:
-        subject = subjects.request("default", team)
+        subject = subjects.request(tenant, team)
         unique = msg_id or f"m{next(_numbers)}"
         message = Publication(subject, data, unique, headers=headers)
         return (await publish(self.bus, message)).seq
@@ -189,9 +201,11 @@ class Runs:
         )
         await order_cancel(self.bus, order, source="test")
 
-    async def end(self, run_id: str, *, team: str = DESK, wait_s: float = 20) -> RunCompleted:
+    async def end(
+        self, run_id: str, *, team: str = DESK, wait_s: float = 20, tenant: str = "default"
+    ) -> RunCompleted:
         async def ended() -> RunCompleted | None:
-            return await self.events.completed("default", team, run_id)
+            return await self.events.completed(tenant, team, run_id)
 
         found: RunCompleted = await until(ended, wait_s, f"no end of {run_id}")
         return found

@@ -15,7 +15,8 @@ from teambus.bus.publish import Ack, publish
 from teambus.bus.pull import Inbox
 from teambus.bus.reads import call
 from teambus.contracts import subjects
-from teambus.contracts.journal import Record, ToolReturned
+from teambus.contracts.journal import JournalEntry, Record, ToolReturned
+from teambus.contracts.message import decode
 from tests.integration.bus_parts import POOL, Here, here, journal_of, step, until
 
 ALL = "teambus.v1.journal.*.*.*"
@@ -201,6 +202,24 @@ async def test_a_large_record_comes_back_as_it_was(tmp_path: Path, size: int) ->
         await journal.append(step("large", "z" * size))
         (record,) = await records(place, run_id)
         assert record == step("large", "z" * size)
+
+
+async def test_records_together_too_large_for_an_entry_are_in_several_in_their_order(
+    tmp_path: Path,
+) -> None:
+    names = [str(number) for number in range(10)]
+    async with here(tmp_path) as place:
+        journal = await journal_of(place.bus, "r", entry_bytes_max=1500)
+        for name in names:
+            journal.add(step(name, "z" * (3000 if name == "4" else 300)))
+        await journal.settled()
+        entries = await place.stored(topology.JOURNAL, subjects.journal("default", "r"))
+        written = [decode(JournalEntry, entry.data) for entry in entries]
+        assert [path for entry in written for path in paths(entry.records)] == names
+        assert max(len(each.data) for each in entries if b"zzz" * 500 not in each.data) <= 1500
+        assert 3 <= len(written) < 10
+        await journal.append(step("after"))
+        assert len(await records(place, "r")) == 11
 
 
 async def test_a_journal_too_long_to_read_still_shows_its_last_entry(tmp_path: Path) -> None:

@@ -177,14 +177,18 @@ async def test_dead_letters_are_counted_by_what_they_are_about_and_are_no_fault(
 
 
 async def test_a_stream_with_little_room_left_is_named(tmp_path: Path) -> None:
-    tight = topology.TopologySettings(frames_bytes_max=10_000)
-    async with here(tmp_path, frames_bytes_max=10_000) as place, served(place):
+    limits = {"journal_bytes_max": 10_000, "frames_bytes_max": 10_000}
+    async with here(tmp_path, **limits) as place, served(place):
         for number in range(9):
-            subject = subjects.frames("default", f"r-{number}")
-            await place.bus.client.jetstream().publish(subject, b"x" * 800)
-        [full] = faults(await looked(place, tight))
-    assert full.startswith(f"room: {topology.FRAMES} is ")
+            for subject in (subjects.journal, subjects.frames):
+                name = subject("default", f"r-{number}")
+                await place.bus.client.jetstream().publish(name, b"x" * 800)
+        found = await looked(place, topology.TopologySettings(**limits))
+    # Of frames the oldest go, so they may take all their room.
+    [full] = faults(found)
+    assert full.startswith(f"room: {topology.JOURNAL} is ")
     assert full.endswith("of 10000 bytes")
+    assert "raise TOPOLOGY_JOURNAL_BYTES_MAX and provision again" in {each.mend for each in found}
 
 
 async def test_an_app_without_teams_needs_no_pool(place: Here) -> None:

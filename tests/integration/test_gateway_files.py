@@ -11,8 +11,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from teambus.bus import topology
 from teambus.bus.bodies import Bodies
 from teambus.bus.errors import BusUnavailable, StreamFull
+from teambus.contracts.media import FILES_BUCKET
 from teambus.contracts.run import RunRequest
 from teambus_gateway.parts import Parts
 from tests.integration.gateway_parts import Served, System, system
@@ -35,9 +37,10 @@ async def upload(
 async def content(here: System, request: RunRequest, at: int = 0) -> bytes:
     name = request.media[at].object
     assert name is not None
-    entry = await Bodies(here.bus).find(name)
+    files = Bodies(here.bus, FILES_BUCKET)
+    entry = await files.find(name)
     assert entry is not None, f"{name} is not stored"
-    return await Bodies(here.bus).read(entry)
+    return await files.read(entry)
 
 
 async def test_files_are_stored_whole_and_the_request_names_them(tmp_path: Path) -> None:
@@ -77,7 +80,7 @@ class Stopping(Bodies):
     """The process is gone, or the bus is, when so many bodies have been put."""
 
     def __init__(self, bodies: Bodies, after: int, error: BaseException) -> None:
-        super().__init__(bodies._bus)
+        super().__init__(bodies._bus, FILES_BUCKET)
         self.left = after
         self.error = error
 
@@ -113,7 +116,7 @@ async def test_a_store_that_does_not_take_the_files_is_said_before_any_run(tmp_p
     async with system(tmp_path) as here, here.gateway() as gateway:
         for error, code in (
             (BusUnavailable("away"), "bus_unavailable"),
-            (StreamFull("no room", 10077), "bus_full"),
+            (StreamFull("no room", 10077), "files_full"),
         ):
             stop_after(gateway.parts, 0, error)
             answer = await upload(gateway, ("p.png", PICTURE, "image/png"))
@@ -185,6 +188,28 @@ async def test_uploads_over_the_room_of_the_process_are_refused_and_the_room_com
         assert third.status_code == 200
 
 
+async def test_a_refusal_is_heard_by_a_client_that_sends_all_before_it_reads(
+    tmp_path: Path,
+) -> None:
+    body = b"message=hi&stream=false&session_state=" + b"x" * 6 * MIB
+    async with system(tmp_path) as here, here.gateway(uploads_bytes_max=MIB) as gateway:
+        host, _, port = gateway.url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            f"POST {RUNS} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+            "content-type: application/x-www-form-urlencoded\r\n"
+            f"content-length: {len(body)}\r\n\r\n".encode()
+        )
+        for at in range(0, len(body), 64 * 1024):
+            writer.write(body[at : at + 64 * 1024])
+            await writer.drain()
+        answer = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b'"code":"too_many_uploads"' in answer
+        assert gateway.parts.room.held == 0
+
+
 async def test_a_run_that_is_waited_for_takes_no_room(tmp_path: Path) -> None:
     async with system(tmp_path, go=False) as here, here.gateway() as gateway:
         asking = asyncio.create_task(upload(gateway, ("p.png", PICTURE, "image/png")))
@@ -192,3 +217,36 @@ async def test_a_run_that_is_waited_for_takes_no_room(tmp_path: Path) -> None:
         assert gateway.parts.room.held == 0
         here.runner.go.set()
         assert (await asking).status_code == 200
+
+
+async def test_uploads_that_fill_their_store_are_refused_and_runs_without_files_are_not(
+    tmp_path: Path,
+) -> None:
+    async with system(tmp_path, files_bytes_max=3 * MIB) as here, here.gateway() as gateway:
+        fits = await upload(gateway, ("p.png", b"x" * 2 * MIB, "image/png"))
+        full = await upload(gateway, ("p.png", b"y" * 2 * MIB, "image/png"))
+        assert (full.status_code, full.json()["code"]) == (503, "files_full")
+        assert full.headers["retry-after"]
+        assert "no room for files" in full.json()["detail"]
+        assert (await gateway.post()).status_code == 200
+        assert (await gateway.post("x" * 2 * MIB)).status_code == 200
+        # What was written of the refused one before there was no room is not in the way.
+        assert (await upload(gateway, ("p.png", b"z" * (MIB // 2), "image/png"))).status_code == 200
+        assert fits.status_code == 200
+
+
+@pytest.mark.parametrize("stream", ["true", "false"])
+@pytest.mark.parametrize(("key", "kept"), [(None, 0), ("k", 1)])
+async def test_files_of_a_request_that_is_turned_away_are_kept_only_if_it_can_come_again(
+    tmp_path: Path, key: str | None, kept: int, stream: str
+) -> None:
+    async with system(tmp_path, work=False, requests_per_team_max=1) as here:
+        async with here.gateway() as gateway:
+            assert (await gateway.post(background="true")).status_code == 202
+            file = ("p.png", PICTURE, "image/png")
+            refused = await upload(gateway, file, key=key, stream=stream)
+            assert refused.status_code == 429
+        names = await here.stored(topology.FILES, f"$O.{FILES_BUCKET}.M.>")
+        chunks = await here.stored(topology.FILES, f"$O.{FILES_BUCKET}.C.>")
+    assert len(names) == kept
+    assert bool(chunks) is bool(kept)

@@ -19,7 +19,7 @@ from tests.support.system import until
 
 async def places_are_free(gateway: Served) -> None:
     async def free() -> bool:
-        return gateway.parts.runs.waiting == 0
+        return gateway.parts.runs.streams.taken == 0
 
     await until(free, 10, "a place is still taken")
 
@@ -282,12 +282,13 @@ async def test_a_stream_that_ends_before_its_run_is_taken_can_be_resumed(tmp_pat
 
 
 async def test_a_gateway_with_too_many_streams_refuses_the_next(tmp_path: Path) -> None:
-    async with system(tmp_path, go=False) as here, here.gateway(waiting_max=1) as gateway:
+    async with system(tmp_path, go=False) as here, here.gateway(streams_max=1) as gateway:
         asking = asyncio.create_task(speaker_of(here))
         async with streaming(gateway):
             await asking
             second = await gateway.post(stream="true")
-        assert (second.status_code, second.json()["code"]) == (503, "too_many_waiting")
+            assert (await gateway.http.get("/health")).status_code == 200
+        assert (second.status_code, second.json()["code"]) == (503, "too_many_streams")
 
 
 async def test_a_bus_that_is_down_is_503_with_the_run_id(tmp_path: Path) -> None:
@@ -348,6 +349,24 @@ async def test_a_slow_reader_slows_nobody_and_is_told_to_resume(tmp_path: Path) 
             await speaker.end()
             async with following(gateway, speaker.run_id, last=had) as rest:
                 assert numbers(await rest.rest()) == list(range(had + 1, 151))
+
+
+async def test_slow_readers_together_are_kept_no_more_than_there_is_room_for(
+    tmp_path: Path,
+) -> None:
+    limits: dict[str, Any] = {
+        "streams_unread_bytes_max": 1024 * 1024,
+        "stream_unread_bytes_max": 64 * 1024 * 1024,
+    }
+    async with system(tmp_path, go=False) as here, here.gateway(**limits) as gateway:
+        unread = gateway.parts.runs.feeds.unread
+        with slow_client(gateway) as client:
+            speaker = await speaker_of(here)
+            await flood(speaker, batches=150)
+            said = await asyncio.to_thread(read_to_end, client)
+        assert b'"code": "reader_too_slow"' in said
+        await places_are_free(gateway)
+        assert unread.held == 0
 
 
 async def test_a_client_that_takes_nothing_is_cut_off(tmp_path: Path) -> None:

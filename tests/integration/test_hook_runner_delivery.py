@@ -1,5 +1,6 @@
 """A completed event reaches each hook, whatever other hooks do, until it is done or given up."""
 
+import itertools
 import time
 from collections.abc import AsyncIterator
 
@@ -9,6 +10,9 @@ import pytest_asyncio
 from tests.integration.hook_parts import TENANT, Ground, completed, ground
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CONCURRENCY_MAX = 16
+"""What a hook allows unless it says otherwise."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -135,3 +139,18 @@ async def test_many_events_are_each_delivered_once(on: Ground) -> None:
     first = [line["run"] for line in on.story("ended", hook="first") if line["run"] in runs]
     assert sorted(second) == sorted(runs)
     assert sorted(first) == sorted(runs)
+
+
+async def test_a_hook_is_called_no_more_often_at_once_than_it_allows(on: Ground, run: str) -> None:
+    names = [f"{run}-{number}" for number in range(2 * CONCURRENCY_MAX)]
+    for name in names:
+        await on.complete(name, second=["sleep 0.3"])
+    for name in names:
+        await on.stands("second", name, "delivered")
+    begun = [(line["at"], 1) for name in names for line in on.story(run=name, hook="second")]
+    ended = [
+        (line["at"], -1) for name in names for line in on.story("ended", run=name, hook="second")
+    ]
+    at_once = list(itertools.accumulate(change for _, change in sorted([*begun, *ended])))
+    assert (len(begun), len(ended)) == (len(names), len(names))
+    assert 1 < max(at_once) <= CONCURRENCY_MAX

@@ -54,6 +54,17 @@ async def test_a_run_ends_in_its_row_its_event_and_a_free_session(runs: Runs) ->
     assert len(await runs.model.calls()) == CALLS_OF_A_RUN
 
 
+async def test_a_run_that_takes_too_long_ends_as_that(runs: Runs) -> None:
+    await runs.model.rules([{"match": "", "hold": "long"}])
+    async with runs.runner(run_timeout_s=0.5):
+        await runs.submit("long", session_id="s-long")
+        end = await runs.end("long")
+        await runs.free("s-long")
+    await runs.model.release("long")
+    assert (end.output.status, end.code) == ("ERROR", "run_timeout")
+    assert end.output.content == "the run took longer than 0.5 s"
+
+
 async def test_a_repeat_of_a_run_in_hand_is_dropped(runs: Runs) -> None:
     await runs.model.rules([{"match": "", "hold": "repeat"}])
     async with runs.runner(), runs.runner():

@@ -37,7 +37,7 @@ async def runs(shared: Runs) -> AsyncIterator[Runs]:
 async def stored(runs: Runs, run_id: str, data: bytes = PNG, **fields: Any) -> Media:
     """A file of the run, put into the store as any NATS client would."""
     name = object_name(run_id, hashlib.sha256(data).hexdigest())
-    store = await runs.bus.client.jetstream().object_store("teambus_bodies")
+    store = await runs.bus.client.jetstream().object_store("teambus_files")
     await store.put(name, data)
     return Media(**{"id": "f-1", "kind": "image", "object": name, **fields})
 
@@ -129,7 +129,7 @@ async def test_a_file_of_an_earlier_run_is_shown_again_or_said_to_be_gone(runs: 
         await runs.end("later", team=POET)
         [call] = await runs.model.calls(since=since)
         assert [seen.size for seen in call.files] == [len(PNG)]
-        store = await runs.bus.client.jetstream().object_store("teambus_bodies")
+        store = await runs.bus.client.jetstream().object_store("teambus_files")
         await store.delete(str(image.object))
         since = await runs.last_call()
         await runs.submit("latest", team=POET, session_id="s-files")

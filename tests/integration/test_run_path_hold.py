@@ -30,6 +30,7 @@ class Said:
     def __init__(self, arrived_ago_s: float = 0) -> None:
         self.arrived_at = time.monotonic() - arrived_ago_s
         self.said: list[str] = []
+        self.connected = True
 
     async def ack(self) -> None:
         self.said.append("ack")
@@ -37,8 +38,9 @@ class Said:
     async def nak(self, delay_s: float = 0) -> None:
         self.said.append(f"nak {delay_s:g}")
 
-    async def in_progress(self) -> None:
+    async def in_progress(self) -> bool:
         self.said.append("in progress")
+        return self.connected
 
 
 def handle_of(said: Said, *, ack_wait_s: float = 10) -> Handle:
@@ -88,6 +90,15 @@ async def test_a_delivery_that_arrived_earlier_replaces_nothing() -> None:
     handle.replace(cast(Delivery, older))
     await handle.done()
     assert (older.said, newer.said) == ([], ["ack"])
+
+
+async def test_a_message_that_could_not_be_kept_lapses() -> None:
+    said = Said(arrived_ago_s=7)
+    said.connected = False
+    handle = handle_of(said, ack_wait_s=10)
+    await handle.keep()
+    handle.ack_wait_s = 5
+    assert handle.lapsed
 
 
 async def test_a_message_is_kept_while_the_block_runs() -> None:

@@ -171,6 +171,19 @@ async def test_a_result_over_the_limit_is_cut_and_says_so() -> None:
     assert told(played) == [f"{'x' * 10}\n(cut here: 90 more characters)"]
 
 
+async def test_a_state_over_the_limit_is_dropped_and_the_model_is_told() -> None:
+    def hoard(run_context: RunContext) -> str:
+        assert run_context.session_state is not None
+        run_context.session_state["hoard"] = "x" * 100
+        return "hoarded"
+
+    played = await play_tools(hoard, calls=[call("hoard", {})], tool_state_bytes_max=50)
+
+    said = "the session_state it left was dropped: 112 bytes, more than 50"
+    assert told(played) == [f"hoarded\n({said})"]
+    assert "hoard" not in (played.output.session_state or {})
+
+
 async def test_tools_are_given_the_context_and_their_owner() -> None:
     seen: dict[str, Any] = {}
 

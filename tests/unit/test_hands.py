@@ -30,11 +30,17 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def claim(hands: Hands, work: Work, stop: asyncio.Event) -> bool:
-    claimed = await hands.claim(stop)
-    if claimed:
-        hands.take(work())
-    return claimed
+class Line:
+    """Work that waits for hands before anybody else."""
+
+    def __init__(self, hands: Hands, *waiting: Work) -> None:
+        self.hands = hands
+        self.waiting = list(waiting)
+        hands.first = self.serve
+
+    def serve(self) -> None:
+        while self.waiting and self.hands.spare:
+            self.hands.take(self.waiting.pop(0)())
 
 
 def busy_hands(count: int) -> tuple[Hands, list[Work]]:
@@ -54,64 +60,47 @@ async def test_free_waits_for_a_hand() -> None:
     works[1].end.set()
 
 
-async def test_a_claim_ends_with_any_of_its_stops() -> None:
+async def test_free_waits_no_longer_than_it_is_told() -> None:
     hands, works = busy_hands(1)
-    stop, other = asyncio.Event(), asyncio.Event()
-    waiting = asyncio.create_task(hands.claim(stop, other))
-    await settle()
-    assert not waiting.done()
-    other.set()
-    assert await waiting is False
+    assert await hands.free(NEVER(), wait_s=0.01) == 0
     works[0].end.set()
 
 
-async def test_claims_together_take_no_more_than_the_hands() -> None:
+async def test_what_is_served_first_is_served_before_new_work_and_no_more_than_the_hands() -> None:
     hands, works = busy_hands(2)
-    claimers = [Work() for _ in range(6)]
-    claims = [asyncio.create_task(claim(hands, work, NEVER())) for work in claimers]
-    await settle()
-    for work in (*works, *claimers):
+    waiting = [Work() for _ in range(3)]
+    line = Line(hands, *waiting)
+    new_work = asyncio.create_task(hands.free(NEVER()))
+    for work in (*works, *waiting[:1]):
         work.end.set()
         await settle()
-        assert hands.busy <= 2
-    assert all(await asyncio.gather(*claims))
-    assert hands.busy == 0
-
-
-async def test_claims_are_served_in_order_and_before_new_work() -> None:
-    hands, works = busy_hands(1)
-    claimers = [Work(), Work()]
-    new_work = asyncio.create_task(hands.free(NEVER()))
-    claims = [asyncio.create_task(claim(hands, work, NEVER())) for work in claimers]
-    await settle()
-    works[0].end.set()
-    await settle()
-    assert [one.done() for one in (*claims, new_work)] == [True, False, False]
-    claimers[0].end.set()
-    await settle()
-    assert [one.done() for one in (*claims, new_work)] == [True, True, False]
-    claimers[1].end.set()
+        assert hands.busy == 2
+    assert line.waiting == []
+    assert not new_work.done()
+    waiting[1].end.set()
     assert await new_work == 1
+    waiting[2].end.set()
 
 
-async def test_a_claim_given_up_leaves_its_place_to_the_next() -> None:
-    hands, works = busy_hands(1)
-    first = asyncio.create_task(hands.claim(NEVER()))
-    second = asyncio.create_task(hands.claim(NEVER()))
+async def test_hands_know_whose_work_they_hold() -> None:
+    hands, work = Hands(4, patience_s=5), Work()
+    for owner in ("a", "a", "b"):
+        hands.take(work(), owner=owner)
+    assert [hands.held_for(owner) for owner in "abc"] == [2, 1, 0]
+    assert hands.owners == {"a", "b"}
+    work.end.set()
     await settle()
-    first.cancel()
-    await settle()
-    works[0].end.set()
-    assert await second
+    assert [hands.held_for(owner) for owner in "abc"] == [0, 0, 0]
+    assert hands.owners == set()
 
 
 async def test_told_to_stop_nobody_gets_a_hand() -> None:
     hands, works = busy_hands(1)
     stop = asyncio.Event()
-    waits = [asyncio.create_task(hands.free(stop)), asyncio.create_task(hands.claim(stop))]
+    waiting = asyncio.create_task(hands.free(stop))
     await settle()
     stop.set()
-    assert await asyncio.gather(*waits) == [0, False]
+    assert await waiting == 0
     works[0].end.set()
 
 
@@ -133,11 +122,13 @@ async def test_work_that_wants_to_be_alone_waits_for_the_others_and_keeps_them_o
     works[1].end.set()
     await settle()
     assert entered.is_set()
-    claiming = asyncio.create_task(hands.claim(NEVER()))
+    line = Line(hands, works[1])
+    line.serve()
     await settle()
-    assert not claiming.done()
+    assert line.waiting
     leave.set()
-    assert await claiming
+    await settle()
+    assert not line.waiting
 
 
 async def test_two_that_want_to_be_alone_take_turns() -> None:

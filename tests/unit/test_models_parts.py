@@ -168,7 +168,7 @@ def test_a_file_is_told_by_reference_and_one_by_url_by_its_url() -> None:
             "media_id": "f-1",
             "storage_key": "run-1/image",
             "storage_backend": "nats",
-            "bucket": "teambus_bodies",
+            "bucket": "teambus_files",
             "media_type": "image",
             "filename": "a.png",
             "size": len(DATA),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from teambus.bus.topology import TopologySettings
 from teambus_gateway.settings import GatewaySettings
 from teambus_hook_runner.settings import Settings as HookRunnerSettings
 from teambus_team_runner.settings import Settings as TeamRunnerSettings
@@ -43,15 +44,16 @@ def test_the_program_on_the_first_page_is_an_app(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "kind", "prefix"),
+    ("folder", "kind", "prefix"),
     [
-        ("gateway", GatewaySettings, "GATEWAY"),
-        ("team-runner", TeamRunnerSettings, "TEAM_RUNNER"),
-        ("hook-runner", HookRunnerSettings, "HOOK_RUNNER"),
+        ("services/gateway", GatewaySettings, "GATEWAY"),
+        ("services/team-runner", TeamRunnerSettings, "TEAM_RUNNER"),
+        ("services/hook-runner", HookRunnerSettings, "HOOK_RUNNER"),
+        ("shared", TopologySettings, "TOPOLOGY"),
     ],
 )
-def test_every_setting_of_a_service_is_in_its_readme(service: str, kind: type, prefix: str) -> None:
-    text = (ROOT / "services" / service / "README.md").read_text()
+def test_every_setting_is_in_the_readme_of_its_owner(folder: str, kind: type, prefix: str) -> None:
+    text = (ROOT / folder / "README.md").read_text()
     names = [
         field.metadata.get("variable", f"{prefix}_{field.name}".upper()) for field in fields(kind)
     ]

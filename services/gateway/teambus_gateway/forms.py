@@ -103,9 +103,13 @@ async def _collect(request: Request, limits: FormLimits, hold: Hold | None) -> b
         size += len(chunk)
         if size > limits.bytes_max:
             raise _too_large(limits)
-        if hold is not None:
-            hold.grow(len(chunk))
-        chunks.append(chunk)
+        if hold is None or hold.grow(len(chunk)):
+            chunks.append(chunk)
+        else:
+            # Read to its end all the same: who is cut off while sending may miss the refusal.
+            chunks.clear()
+    if hold is not None:
+        hold.check()
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

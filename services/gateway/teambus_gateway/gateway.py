@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.bus.redrive import Redrives
+from teambus.contracts.media import FILES_BUCKET
 from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
 from teambus_gateway.databases import Databases
@@ -30,7 +31,10 @@ async def open_gateway(bus: Bus, settings: GatewaySettings) -> AsyncIterator[Par
     keeping = asyncio.create_task(parts.catalogue.keep_fresh(), name="keep the catalogue fresh")
     try:
         async with answering_questions(
-            bus, parts, at_once_max=settings.questions_max, until=parts.door.shut
+            bus,
+            parts,
+            at_once_max=settings.questions_max,
+            until=parts.door.shut,
         ):
             yield parts
     finally:
@@ -64,7 +68,7 @@ def _parts(bus: Bus, settings: GatewaySettings) -> Parts:
         ),
         form_limits=settings.form_limits(),
         media_limits=settings.media_limits(),
-        media=MediaStore(Bodies(bus), retry_after_s=settings.retry_after_s),
+        media=MediaStore(Bodies(bus, FILES_BUCKET), retry_after_s=settings.retry_after_s),
         room=Room(settings.uploads_bytes_max, retry_after_s=settings.retry_after_s),
         door=Door(retry_after_s=settings.retry_after_s),
         redrives=Redrives(bus, Bodies(bus), source=SOURCE),

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import structlog
 
 from teambus.bus.bodies import Bodies
-from teambus.bus.errors import BusUnavailable
+from teambus.bus.errors import BusUnavailable, StreamFull
 from teambus.contracts.ids import RunId
 from teambus.contracts.media import Media, MediaKind
 from teambus.domain.media import object_name
@@ -68,6 +68,16 @@ class MediaStore:
         with bus_problems(run_id, self.retry_after_s):
             try:
                 await self._put(run_id, attachments)
+            except StreamFull as error:
+                log.error("the store of files is full", error=str(error))
+                raise Problem(
+                    503,
+                    "there is no room for files, so the run was not started; "
+                    "try again later, or without files",
+                    "files_full",
+                    retry_after_s=self.retry_after_s,
+                    run_id=run_id,
+                ) from error
             except BusUnavailable as error:
                 log.error("could not store the files of a request", error=str(error))
                 raise Problem(

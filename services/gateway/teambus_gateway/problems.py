@@ -33,6 +33,7 @@ class Problem(Exception):
         self.detail = detail
         self.code = code
         self.facts = facts
+        self.retry_after_s = retry_after_s
         self.headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
 
     def body(self) -> bytes:

@@ -14,6 +14,7 @@ from teambus.bus.api import Answer, Question, Reply, answering
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.bus.waiter import RunKey
+from teambus.contracts import headers as names
 from teambus.contracts import subjects
 from teambus.contracts.ids import TEXT_ID_LENGTH_MAX, RunId, new_id, token
 from teambus.contracts.run import Continuation, RunRequest
@@ -22,6 +23,7 @@ from teambus.domain.media import mistake_in
 from teambus_gateway.fields import check_json
 from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
+from teambus_gateway.room import Hold
 from teambus_gateway.submission import Origin, Submission, check_run_id, session_of
 
 log = structlog.get_logger(__name__)
@@ -53,11 +55,15 @@ class Questions:
         except Problem as problem:
             log.debug("refused", subject=question.subject, detail=problem.detail)
             said = problem.detail if isinstance(problem.detail, str) else "the request is not valid"
-            return Reply.error(problem.status, said, problem.body())
+            reply = Reply.error(problem.status, said, problem.body())
+            if problem.retry_after_s is not None:
+                reply.headers[names.RETRY_AFTER] = str(problem.retry_after_s)
+            return reply
 
     async def _start(self, question: Question) -> Reply:
-        data = await self._bodies.load(question.data, question.headers)
-        asked = _submission(question.tenant, _read(StartRun, data))
+        with self._parts.room.hold() as hold:
+            data = await self._body(question, hold)
+            asked = _submission(question.tenant, _read(StartRun, data))
         await self._parts.catalogue.component(None, asked.team_id)
         seq = await self._parts.runs.start(asked)
         request = asked.request
@@ -70,6 +76,14 @@ class Questions:
             started.frame_subject = subjects.frames(asked.tenant, request.run_id)
             started.live_subject = subjects.live_frames(asked.tenant, request.run_id)
         return Reply(msgspec.json.encode(started))
+
+    async def _body(self, question: Question, hold: Hold) -> bytes:
+        """The question's body, which takes room like one that comes over HTTP."""
+        name = question.headers.get(names.BODY)
+        entry = None if name is None else await self._bodies.find(name)
+        hold.grow(len(question.data) if entry is None else entry.size)
+        hold.check()
+        return await self._bodies.load(question.data, question.headers)
 
     async def _wait(self, question: Question) -> Reply:
         wanted = _read(WaitForRun, question.data)
@@ -97,7 +111,11 @@ class Questions:
 
 @asynccontextmanager
 async def answering_questions(
-    bus: Bus, parts: Parts, *, at_once_max: int, until: asyncio.Event | None = None
+    bus: Bus,
+    parts: Parts,
+    *,
+    at_once_max: int,
+    until: asyncio.Event | None = None,
 ) -> AsyncIterator[None]:
     """Answer together with all other gateways while the block runs; take none after `until`."""
     questions = Questions(bus, parts)

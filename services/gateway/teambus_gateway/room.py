@@ -1,9 +1,31 @@
-"""How much of requests' bodies this process holds at once: more is refused, not queued."""
+"""How much this process holds at once, of bodies and of callers: more is refused, not queued."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from teambus_gateway.problems import Problem
+
+
+class Places:
+    """A number of callers; `what` they do goes into the refusal."""
+
+    def __init__(self, places_max: int, what: str, code: str) -> None:
+        self._places_max = places_max
+        self._what = what
+        self._code = code
+        self.taken = 0
+
+    @contextmanager
+    def take(self, retry_after_s: int) -> Iterator[None]:
+        """A place while the block runs. Raises `Problem` 503 when there is none."""
+        if self.taken >= self._places_max:
+            detail = f"too many {self._what} at this gateway; try again later"
+            raise Problem(503, detail, self._code, retry_after_s=retry_after_s)
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
 
 
 class Room:
@@ -23,12 +45,15 @@ class Room:
         finally:
             self.held -= hold.held
 
-    def take(self, count: int) -> None:
-        """Raises `Problem` 503 when there is no room."""
+    def take(self, count: int) -> bool:
         if self.held + count > self._bytes_max:
-            detail = "too much is being uploaded to this gateway at once; try again later"
-            raise Problem(503, detail, "too_many_uploads", retry_after_s=self._retry_after_s)
+            return False
         self.held += count
+        return True
+
+    def refusal(self) -> Problem:
+        detail = "too much is being uploaded to this gateway at once; try again later"
+        return Problem(503, detail, "too_many_uploads", retry_after_s=self._retry_after_s)
 
 
 class Hold:
@@ -36,8 +61,23 @@ class Hold:
 
     def __init__(self, room: Room) -> None:
         self._room = room
+        self._refused = False
         self.held = 0
 
-    def grow(self, count: int) -> None:
-        self._room.take(count)
+    def grow(self, count: int) -> bool:
+        """Whether there was room for so much more; if not, nothing is held from then on."""
+        if self._refused or not self._room.take(count):
+            self._let_go()
+            return False
         self.held += count
+        return True
+
+    def check(self) -> None:
+        """Raises `Problem` 503 if there was not room for all of it."""
+        if self._refused:
+            raise self._room.refusal()
+
+    def _let_go(self) -> None:
+        self._refused = True
+        self._room.held -= self.held
+        self.held = 0

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -11,17 +11,20 @@ import structlog
 
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
-from teambus.bus.errors import BusError, BusUnavailable
+from teambus.bus.errors import BusError, BusUnavailable, QuotaExceeded, StreamFull
 from teambus.bus.events import Events
 from teambus.bus.frame_stream import FeedLimits
 from teambus.bus.frames import Feed, Feeds, Said
 from teambus.bus.requests import Requests
 from teambus.bus.waiter import Listener, RunEnd, RunKey, Waiter
 from teambus.contracts.ids import SessionId, new_id
+from teambus.contracts.media import FILES_BUCKET
 from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunAccepted, RunRefused, request_digest
 from teambus_gateway.outcomes import answered, conflict, in_use_or_reused, status_of
 from teambus_gateway.problems import Problem, bus_problems
+from teambus_gateway.refusals import Refusals
+from teambus_gateway.room import Places
 from teambus_gateway.submission import Submission, run_path
 
 log = structlog.get_logger(__name__)
@@ -37,6 +40,7 @@ class RunLimits:
     look_s: float = 3
     retry_after_s: int = 5
     waiting_max: int = 10_000
+    streams_max: int = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +58,15 @@ class Runs:
         bodies = Bodies(bus)
         self.limits = limits
         self._waiter = Waiter(bus, bodies)
-        self._feeds = Feeds(bus, bodies, self._waiter, feed_limits)
+        self.feeds = Feeds(bus, bodies, self._waiter, feed_limits)
         self._events = Events(bus, bodies, source=SOURCE)
         self._requests = Requests(bus, bodies, SOURCE)
-        self._places = 0
+        self._files = Bodies(bus, FILES_BUCKET)
+        remember_s = limits.retry_after_s + 1
+        self._refusals = Refusals(self._requests, self._events, remember_s=remember_s)
+        self._waiting = Places(limits.waiting_max, "callers are waiting", "too_many_waiting")
+        self.streams = Places(limits.streams_max, "streams are open", "too_many_streams")
         self._given_up = False
-
-    @property
-    def waiting(self) -> int:
-        return self._places
 
     async def answer(self, asked: Submission) -> RunEnd:
         """Submit and wait for the end.
@@ -70,7 +74,10 @@ class Runs:
         Raises `Problem`; after 504 and after a caller that has gone, the run goes on.
         """
         run_id = asked.request.run_id
-        with self._place(), bus_problems(run_id, self.limits.retry_after_s):
+        with (
+            self._waiting.take(self.limits.retry_after_s),
+            bus_problems(run_id, self.limits.retry_after_s),
+        ):
             async with self._waiter.listening(asked.key) as listener:
                 if asked.may_be_repeated and (before := await self._attach(asked)).end:
                     return answered(before.end, run_id)
@@ -104,17 +111,17 @@ class Runs:
     @asynccontextmanager
     async def streamed(self, asked: Submission) -> AsyncIterator[Feed]:
         """Submit, and read what the run says from its first word while the block runs."""
-        with self._place():
+        with self.streams.take(self.limits.retry_after_s):
             is_new = not asked.may_be_repeated
-            async with self._feeds.reading(asked.key, is_new=is_new) as (feed, listener):
+            async with self.feeds.reading(asked.key, is_new=is_new) as (feed, listener):
                 await self._submit(asked, feed, listener)
                 yield feed
 
     @asynccontextmanager
     async def followed(self, run: RunKey, end: RunEnd | None, *, after: int) -> AsyncIterator[Feed]:
         """Read what a run says after a frame while the block runs; `end` if that is known."""
-        with self._place():
-            async with self._feeds.reading(run, after=after) as (feed, listener):
+        with self.streams.take(self.limits.retry_after_s):
+            async with self.feeds.reading(run, after=after) as (feed, listener):
                 if end is None:
                     feed.follow(listener, None)
                 else:
@@ -124,7 +131,7 @@ class Runs:
     async def survey(self, run: RunKey, *, after: int) -> Said:
         """How much the run has said and is still stored."""
         try:
-            return await self._feeds.survey(run, after=after)
+            return await self.feeds.survey(run, after=after)
         except BusUnavailable as error:
             detail = "the run cannot be read now; try again later"
             raise Problem(
@@ -133,7 +140,8 @@ class Runs:
 
     async def wait(self, run: RunKey, wait_s: float) -> RunEnd | None:
         """The end of a run whoever submitted it, or None when it has not come."""
-        with self._place(), bus_problems(run.run_id, self.limits.retry_after_s):
+        retry_after_s = self.limits.retry_after_s
+        with self._waiting.take(retry_after_s), bus_problems(run.run_id, retry_after_s):
             async with self._waiter.listening(run) as listener:
                 if (end := await self._waiter.end_of(run)) is not None:
                     return end
@@ -171,13 +179,37 @@ class Runs:
         return await self._request(asked)
 
     async def _request(self, asked: Submission) -> int:
-        return await self._requests.submit(
-            asked.tenant, asked.team_id, asked.request, new=asked.new
-        )
+        try:
+            return await self._requests.submit(
+                asked.tenant, asked.team_id, asked.request, new=asked.new
+            )
+        except (QuotaExceeded, StreamFull):
+            await self._turned_away(asked)
+            raise
+
+    async def _look_for_room(self, asked: Submission) -> None:
+        try:
+            await self._refusals.look(asked)
+        except (QuotaExceeded, StreamFull):
+            await self._turned_away(asked)
+            raise
+
+    async def _turned_away(self, asked: Submission) -> None:
+        self._refusals.note(asked)
+        await self._forget_files(asked)
+
+    async def _forget_files(self, asked: Submission) -> None:
+        """Of a request that was turned away, unless it can come again under the same run id: else
+        clients that try and try would fill the store with what nobody reads.
+        """
+        names = {each.object for each in asked.request.media if each.object}
+        for name in names if asked.origin == "fresh" else ():
+            await self._files.forget(name)
 
     async def _attach(self, asked: Submission) -> _Before:
         """Take responsibility for a submission that may be a repeat; what became of it before."""
         mine = _acceptance(asked)
+        await self._look_for_room(asked)
         stored = await self._events.accept(mine)
         if stored.request_digest != mine.request_digest:
             raise conflict(asked, stored)
@@ -202,17 +234,6 @@ class Runs:
             "ask for it where `poll` says"
         )
         return _goes_on(asked, 504, detail, "reply_timeout")
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._places >= self.limits.waiting_max:
-            detail = "too many callers are waiting at this gateway; try again later"
-            raise Problem(503, detail, "too_many_waiting", retry_after_s=self.limits.retry_after_s)
-        self._places += 1
-        try:
-            yield
-        finally:
-            self._places -= 1
 
 
 def _goes_on(

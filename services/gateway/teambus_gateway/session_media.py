@@ -43,12 +43,14 @@ async def _media(parts: Parts, session_id: SessionId, key: str, place: Place) ->
     """A key is good only in a session that has a run with that file."""
     reference = await _reference(parts, session_id, key, place)
     try:
-        entry = await parts.media.bodies.find(key)
+        bodies = parts.media.bodies.kept_in(reference.bucket)
+        entry = await bodies.find(key)
         if entry is None:
             raise Problem(404, "Media object not found")
         with parts.room.hold() as hold:
             hold.grow(entry.size)
-            data = await parts.media.bodies.read(entry)
+            hold.check()
+            data = await bodies.read(entry)
     except BodyMissing as error:
         raise Problem(404, "Media object not found") from error
     except BusError as error:

@@ -50,11 +50,13 @@ class GatewaySettings:
     look_s: float = 3
     retry_after_s: int = 5
     waiting_max: int = 10_000
+    streams_max: int = 5_000
     stream_keepalive_s: float = 15
     stream_max_s: float = 24 * 3600
     stream_stall_s: float = 30
     stream_unread_max: int = 1_000
     stream_unread_bytes_max: int = 4 * MIB
+    streams_unread_bytes_max: int = 256 * MIB
     questions_max: int = 1_000
     request_bytes_max: int = 8 * MIB
     """A few photographs or a long document; base64 makes a file a third larger."""
@@ -92,6 +94,7 @@ class GatewaySettings:
             credentials_file=self.nats_credentials_file,
             connect_timeout_s=self.connect_timeout_s,
             publish_patience_s=self.publish_patience_s,
+            retry_after_s=self.retry_after_s,
         )
 
     def run_limits(self) -> RunLimits:
@@ -100,12 +103,14 @@ class GatewaySettings:
             look_s=self.look_s,
             retry_after_s=self.retry_after_s,
             waiting_max=self.waiting_max,
+            streams_max=self.streams_max,
         )
 
     def feed_limits(self) -> FeedLimits:
         return FeedLimits(
             unread_max=self.stream_unread_max,
             unread_bytes_max=self.stream_unread_bytes_max,
+            unread_bytes_max_of_all=self.streams_unread_bytes_max,
             look_s=self.look_s,
         )
 

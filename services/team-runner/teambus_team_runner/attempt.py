@@ -52,6 +52,7 @@ class AttemptLimits:
     """
 
     journal_entries_max: int = 10_000
+    journal_entry_bytes_max: int = 16 * 1024 * 1024
     waiting_max: int = 32
     journal_patience_s: float = 300
     release_s: float = 5
@@ -207,6 +208,7 @@ class Attempts:
             run_id=asked.run_id,
             tail=found.tail,
             patience_s=self.limits.journal_patience_s,
+            entry_bytes_max=self.limits.journal_entry_bytes_max,
         )
 
     async def _carry_out(self, handle: Handle, journal: Journal, found: Found) -> Outcome:

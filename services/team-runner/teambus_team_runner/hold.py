@@ -71,8 +71,7 @@ class Handle:
 
     async def renew(self) -> None:
         """Keep it although it may have lapsed: only on a fresh proof that the run is held."""
-        if not self._dropped:
-            await self._delivery.in_progress()
+        if not self._dropped and await self._delivery.in_progress():
             self._touched_at = time.monotonic()
 
     async def done(self) -> None:

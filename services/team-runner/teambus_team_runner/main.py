@@ -14,6 +14,7 @@ import structlog
 from teambus.app.teambus import TeamBus
 from teambus.app.teams import walk
 from teambus.bus import topology
+from teambus.bus.backlog import Backlog
 from teambus.bus.bodies import Bodies
 from teambus.bus.cancels import CancelWatch, WatchLimits
 from teambus.bus.connection import Bus, BusSettings, connect
@@ -25,6 +26,7 @@ from teambus.bus.requests import Requests
 from teambus.bus.sessions import Sessions
 from teambus.bus.signals import Signals
 from teambus.contracts.ids import TeamId
+from teambus.contracts.media import FILES_BUCKET
 from teambus.runtime.hands import Hands
 from teambus.runtime.loading import LoadError, load_app
 from teambus.runtime.management import Readiness, management_port, report
@@ -37,6 +39,7 @@ from teambus.runtime.stopping import (
     stop_when_closed,
     unless_stopped,
 )
+from teambus_team_runner.ahead import HELD_AHEAD, Ahead, AheadLimits
 from teambus_team_runner.answers import Answers
 from teambus_team_runner.attempt import AttemptLimits, Attempts
 from teambus_team_runner.databases import Databases
@@ -151,14 +154,13 @@ def _runner(ground: Ground) -> Runner:
         limits=_attempt_limits(settings),
         holders=_holders(settings, bus),
     )
-    runner = Runner(
-        Inbox(bus, ground.pool.stream, ground.pool.name),
-        Hands(settings.hands, patience_s=settings.drain_s),
-        attempts,
-        events,
-        bodies,
-        ack_wait_s=ground.pool.ack_wait_s,
+    inbox = Inbox(bus, ground.pool.stream, ground.pool.name)
+    hands = Hands(settings.hands, patience_s=settings.drain_s)
+    runner = Runner(inbox, hands, attempts, events, bodies, ack_wait_s=ground.pool.ack_wait_s)
+    runner.ahead = ahead = Ahead(
+        inbox, hands, _backlog(ground), _ahead_limits(ground), runner.begin
     )
+    HELD_AHEAD.set_function(lambda: ahead.held)
     limits = ParkingLimits(look_s=settings.session_look_s, parked_max=settings.parked_max)
     runner.parking = Parking(Signals(bus), sessions, line, limits, runner.resume)
     return runner
@@ -168,6 +170,16 @@ def _holders(settings: Settings, bus: Bus) -> Holders:
     # A container that starts again has its host's name and number as before.
     runner = f"{bus.settings.name}-{secrets.token_hex(4)}"
     return Holders(bus, runner, HolderLimits(settings.holder_answer_s, settings.holder_return_s))
+
+
+def _backlog(ground: Ground) -> Backlog:
+    teams = frozenset(each.id for each in ground.app.components)
+    return Backlog(ground.bus, ground.pool.name, teams)
+
+
+def _ahead_limits(ground: Ground) -> AheadLimits:
+    settings = ground.settings
+    return AheadLimits(ground.pool.ack_wait_s, settings.ahead_max, settings.ahead_look_s)
 
 
 def _execution(ground: Ground, line: Line) -> Execution:
@@ -189,6 +201,7 @@ def _execution(ground: Ground, line: Line) -> Execution:
             hook_timeout_s=settings.hook_timeout_s,
             threads_max=settings.threads_max,
             tool_result_chars_max=settings.tool_result_chars_max,
+            tool_state_bytes_max=settings.tool_state_bytes_max,
         ),
         limits=ExecutionLimits(
             fresh_s=ground.pool.ack_wait_s / 2,
@@ -226,6 +239,7 @@ def _databases_of(app: TeamBus) -> dict[str, TeamId]:
 def _attempt_limits(settings: Settings) -> AttemptLimits:
     return AttemptLimits(
         journal_entries_max=settings.journal_entries_max,
+        journal_entry_bytes_max=settings.journal_entry_bytes_max,
         waiting_max=settings.sessions_waiting_max,
         journal_patience_s=settings.journal_patience_s,
         release_s=settings.release_s,
@@ -240,7 +254,7 @@ def _ending_limits(settings: Settings) -> EndingLimits:
 
 def _models(settings: Settings, bus: Bus) -> Models:
     media = MediaLimits(settings.media_call_bytes_max, settings.media_bytes_max)
-    return Models(_model_limits(settings), StoredMedia(Bodies(bus), media))
+    return Models(_model_limits(settings), StoredMedia(Bodies(bus, FILES_BUCKET), media))
 
 
 def _model_limits(settings: Settings) -> ModelLimits:

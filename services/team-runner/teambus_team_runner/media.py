@@ -80,7 +80,7 @@ class StoredMedia:
 
     async def _find(self, reference: MediaReference) -> BodyEntry:
         try:
-            entry = await self._bodies.find(reference.storage_key)
+            entry = await self._bodies.kept_in(reference.bucket).find(reference.storage_key)
         except BodyMissing as error:
             raise ModelError(MEDIA_MISSING, str(error)) from error
         if entry is None:
@@ -91,7 +91,7 @@ class StoredMedia:
 
     async def _read(self, entry: BodyEntry) -> bytes:
         try:
-            return await self._bodies.read(entry)
+            return await self._bodies.kept_in(entry.bucket).read(entry)
         except BodyMissing as error:
             raise ModelError(MEDIA_MISSING, str(error)) from error
 

@@ -12,7 +12,9 @@ from teambus.bus.journal import Fenced
 from teambus.bus.pull import Delivery, Inbox
 from teambus.contracts.ids import RunId, Tenant
 from teambus.contracts.message import MalformedMessage
+from teambus.contracts.subjects import RequestSubject
 from teambus.runtime.hands import Hands
+from teambus_team_runner.ahead import Ahead
 from teambus_team_runner.asked import Asked, read, refuse_malformed
 from teambus_team_runner.attempt import Attempts, Outcome
 from teambus_team_runner.hold import Handle
@@ -45,6 +47,7 @@ class Runner:
         self._ack_wait_s = ack_wait_s
         self._in_hand: dict[tuple[Tenant, RunId], Handle] = {}
         self._stop = asyncio.Event()
+        self.ahead: Ahead | None = None
         self.parking: Parking | None = None
 
     @property
@@ -56,11 +59,17 @@ class Runner:
         the rest back.
         """
         self._stop = stop
+        assert self.ahead is not None
+        assert self.parking is not None
         async with self._attempts.holders.answering(self._holds), self._hands:
-            async with self._inbox:
-                await self._pull(stop)
-            log.info("draining", in_hand=self._hands.busy)
-            assert self.parking is not None
+            keeping = asyncio.create_task(self.ahead.keep(), name="keep what is held ahead")
+            try:
+                async with self._inbox:
+                    await self._pull(self.ahead, stop)
+            finally:
+                keeping.cancel()
+            log.info("draining", in_hand=self._hands.busy, held_ahead=self.ahead.held)
+            await self.ahead.close()
             await self.parking.close()
 
     def give_up(self) -> None:
@@ -68,33 +77,57 @@ class Runner:
         self._hands.hurry()
 
     async def resume(self, handle: Handle) -> None:
-        """Take a run out of parking, once a hand is free."""
+        """Take a run out of parking, once it is its turn for a hand."""
+        assert self.ahead is not None
         cancelled = handle.cancellation.requested
         with handle.kept():
-            claimed = await self._hands.claim(self._stop, cancelled)
-        if claimed or cancelled.is_set():
+            begun = await self.ahead.turn(handle, self._stop, cancelled)
+        if begun:
+            return
+        if cancelled.is_set():
             # A cancelled run waits for no hand: it only ends.
-            self._hands.take(self._hold(handle))
+            self.begin(handle.asked.tenant, handle)
         else:
             await handle.give_back()
             self._forget(handle)
 
-    async def _pull(self, stop: asyncio.Event) -> None:
-        while free := await self._free(stop):
-            for delivery in await self._inbox.fetch(free, stop):
-                await self._accept(delivery)
-
-    async def _free(self, stop: asyncio.Event) -> int:
-        if not self._hands.spare:
-            await self._inbox.hold_off()
-        return await self._hands.free(stop)
-
-    async def _accept(self, delivery: Delivery) -> None:
-        """Hands may have been claimed by waiting runs since the delivery was asked for."""
-        if self._hands.spare:
-            self._hands.take(self._take(delivery))
+    def begin(self, tenant: Tenant, waited: Delivery | Handle) -> None:
+        """Give a hand to a request that was held ahead, or to a run that was parked."""
+        if isinstance(waited, Handle):
+            self._hands.take(self._hold(waited), owner=tenant)
         else:
+            self._hands.take(self._take_again(waited), owner=tenant)
+
+    async def _pull(self, ahead: Ahead, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            if spare := self._hands.spare:
+                pulled = await self._inbox.fetch(spare, stop)
+            else:
+                pulled = await ahead.wait(stop)
+            for delivery in pulled:
+                await self._accept(delivery, ahead)
+
+    async def _accept(self, delivery: Delivery, ahead: Ahead) -> None:
+        """Hands may have been taken by waiting runs since the delivery was asked for."""
+        if self._hands.spare:
+            tenant = RequestSubject.parse(delivery.subject).tenant
+            self._hands.take(self._take(delivery), owner=tenant)
+        else:
+            await ahead.add(delivery)
+
+    async def _take_again(self, delivery: Delivery) -> None:
+        """Take a request that was held without its body."""
+        assert self.ahead is not None
+        try:
+            is_stored = await self.ahead.backlog.load(delivery)
+        except BusError as error:
+            log.warning("could not read a request; it will be delivered again", why=str(error))
+            return
+        except asyncio.CancelledError:
             await delivery.nak()
+            raise
+        if is_stored:
+            await self._take(delivery)
 
     async def _take(self, delivery: Delivery) -> None:
         try:

@@ -17,6 +17,8 @@ class Settings:
     management_host: str = field(default="127.0.0.1", metadata={"variable": "MANAGEMENT_HOST"})
     management_port: int = field(default=0, metadata={"variable": "MANAGEMENT_PORT"})
     hands: int = 512
+    ahead_max: int = 20_000
+    ahead_look_s: float = 0.25
     drain_s: float = 30
     attempts_max: int = 5
     run_timeout_s: float = 3600
@@ -36,6 +38,7 @@ class Settings:
     session_bytes_max: int = 32 * 1024 * 1024
     store_timeout_s: float = 15
     journal_entries_max: int = 10_000
+    journal_entry_bytes_max: int = 16 * 1024 * 1024
     journal_patience_s: float = 300
     release_s: float = 5
     deaths_max: int = 2
@@ -59,9 +62,11 @@ class Settings:
     threads_max: int = 32
     turns_max: int = 50
     tool_result_chars_max: int = 1_000_000
+    tool_state_bytes_max: int = 8 * 1024 * 1024
     frames_coalesce_s: float = 0.05
     frames_patience_s: float = 15
     frames_buffer_bytes_max: int = 8 * 1024 * 1024
+    room_percent_max: int = 70
     provision_wait_s: float = 60
     unserved_s: float = 3600
     janitor_lease_s: float = 30

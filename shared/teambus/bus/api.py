@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import msgspec
 import nats.errors
 import structlog
 from nats.aio.msg import Msg
@@ -115,7 +116,8 @@ async def answering(
     at_once_max: int,
     until: asyncio.Event | None = None,
 ) -> AsyncIterator[None]:
-    """Answer questions while the block runs, each in a task of its own, `at_once_max` at most.
+    """Answer questions while the block runs, each in a task of its own, `at_once_max` at most;
+    others are asked to come again.
 
     Of all that name the same `queue` one is asked; with an empty one, each is.
     None are taken any more once `until` is set. At the end those that were taken have `FINISH_S`,
@@ -146,13 +148,14 @@ class _Desk:
         self._bus = bus
         self._answer = answer
         self._at_once_max = at_once_max
+        self._busy = _busy(bus.settings.retry_after_s)
         self._open: set[asyncio.Task[None]] = set()
 
     async def on_message(self, message: Msg) -> None:
         if not message.reply:
             return
         if len(self._open) >= self._at_once_max:
-            await self._send(message, Reply.error(503, "too many questions at once; ask again"))
+            await self._send(message, self._busy)
             return
         task = asyncio.create_task(self._serve(message))
         self._open.add(task)
@@ -184,3 +187,11 @@ class _Desk:
         if not self._bus.client.is_closed:
             headers = reply.headers or None
             await self._bus.client.publish(message.reply, reply.data, headers=headers)
+
+
+def _busy(retry_after_s: int) -> Reply:
+    detail = "too many questions at once; ask again"
+    body = msgspec.json.encode({"detail": detail, "code": "too_many_questions"})
+    reply = Reply.error(503, detail, body)
+    reply.headers[names.RETRY_AFTER] = str(retry_after_s)
+    return reply

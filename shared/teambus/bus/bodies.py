@@ -11,15 +11,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import structlog
 
 from teambus.bus import reads
 from teambus.bus.connection import Bus
-from teambus.bus.errors import BusError
+from teambus.bus.errors import BusError, StreamFull
 from teambus.bus.publish import Publication, publish
-from teambus.bus.topology import BODIES
+from teambus.bus.topology import object_store_stream
 from teambus.contracts import headers as names
 from teambus.contracts.ids import token
 from teambus.contracts.media import BODIES_BUCKET
+
+log = structlog.get_logger(__name__)
 
 CHUNK_BYTES = 128 * 1024
 
@@ -51,11 +54,21 @@ _entries = msgspec.json.Decoder(BodyEntry)
 
 
 class Bodies:
-    """Puts large bodies aside and fetches them back."""
+    """Puts large bodies aside and fetches them back; files, in a bucket of their own."""
 
-    def __init__(self, bus: Bus, *, body_bytes_max: int = 64 * 1024 * 1024) -> None:
+    def __init__(
+        self, bus: Bus, bucket: str = BODIES_BUCKET, *, body_bytes_max: int = 64 * 1024 * 1024
+    ) -> None:
         self._bus = bus
+        self._bucket = bucket
+        self._stream = object_store_stream(bucket)
         self._body_bytes_max = body_bytes_max
+
+    def kept_in(self, bucket: str) -> "Bodies":
+        """Those of another bucket, as a reference names it."""
+        if bucket == self._bucket:
+            return self
+        return Bodies(self._bus, bucket, body_bytes_max=self._body_bytes_max)
 
     async def fit(self, data: bytes, *, owner: str) -> tuple[bytes, dict[str, str]]:
         """A body small enough to publish and the headers to go with it; `owner` is its run."""
@@ -82,12 +95,16 @@ class Bodies:
             return
         nuid = uuid.uuid4().hex[:22]
         chunks = [data[i : i + CHUNK_BYTES] for i in range(0, len(data), CHUNK_BYTES)]
-        for index, chunk in enumerate(chunks):
-            subject = f"$O.{BODIES_BUCKET}.C.{nuid}"
-            await publish(self._bus, Publication(subject, bytes(chunk), f"{nuid}-{index}"))
+        subject = self._chunks_subject(nuid)
+        try:
+            for index, chunk in enumerate(chunks):
+                await publish(self._bus, Publication(subject, bytes(chunk), f"{nuid}-{index}"))
+        except StreamFull:
+            await self._purge(subject)
+            raise
         entry = BodyEntry(
             name=name,
-            bucket=BODIES_BUCKET,
+            bucket=self._bucket,
             nuid=nuid,
             size=len(data),
             chunks=len(chunks),
@@ -96,19 +113,35 @@ class Bodies:
             options={"max_chunk_size": CHUNK_BYTES},
         )
         encoded = msgspec.json.encode(entry)
-        meta = Publication(_meta_subject(name), encoded, nuid, headers={"Nats-Rollup": "sub"})
+        rollup = {"Nats-Rollup": "sub"}
+        meta = Publication(self._entry_subject(name), encoded, nuid, headers=rollup)
         await publish(self._bus, meta)
+
+    async def forget(self, name: str) -> None:
+        """Make room again: what is stored under a name is wanted by nobody. Harmless when there
+        is none; not done when the bus is away, for then it goes with its age.
+        """
+        try:
+            entry = await self.find(name)
+        except BusError as error:
+            log.warning("a body nobody wants stays stored", name=name, why=str(error))
+            return
+        if entry is not None:
+            await self._purge(self._entry_subject(name))
+            await self._purge(self._chunks_subject(entry.nuid))
 
     async def find(self, name: str) -> BodyEntry | None:
         """What is stored under a name."""
-        stored = await reads.last(self._bus, BODIES, _meta_subject(name))
+        stored = await reads.last(self._bus, self._stream, self._entry_subject(name))
         if stored is None:
             return None
         try:
             entry = _entries.decode(stored.data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BodyMissing(f"the entry of the body {name!r} is damaged: {error}") from error
-        return None if entry.deleted else msgspec.structs.replace(entry, seq=stored.seq)
+        if entry.deleted:
+            return None
+        return msgspec.structs.replace(entry, seq=stored.seq, bucket=self._bucket)
 
     async def read(self, entry: BodyEntry) -> bytes:
         """The bytes of what was found. Raises `BodyMissing`."""
@@ -118,8 +151,8 @@ class Bodies:
             )
         chunks = reads.history(
             self._bus,
-            BODIES,
-            f"$O.{BODIES_BUCKET}.C.{entry.nuid}",
+            self._stream,
+            self._chunks_subject(entry.nuid),
             until=entry.seq,
             messages_max=entry.chunks + 1,
         )
@@ -134,9 +167,18 @@ class Bodies:
             raise BodyMissing(f"the body {name!r} is no longer stored")
         return await self.read(entry)
 
+    async def _purge(self, subject: str) -> None:
+        body = msgspec.json.encode({"filter": subject})
+        try:
+            await reads.call(self._bus, f"$JS.API.STREAM.PURGE.{self._stream}", body, patience_s=0)
+        except BusError as error:
+            log.warning("a body nobody wants stays stored", subject=subject, why=str(error))
 
-def _meta_subject(name: str) -> str:
-    return f"$O.{BODIES_BUCKET}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
+    def _chunks_subject(self, nuid: str) -> str:
+        return f"$O.{self._bucket}.C.{nuid}"
+
+    def _entry_subject(self, name: str) -> str:
+        return f"$O.{self._bucket}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
 
 
 def _digest(sha256: bytes) -> str:

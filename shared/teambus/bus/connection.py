@@ -42,6 +42,8 @@ class BusSettings:
     connect_timeout_s: float = 10
     request_timeout_s: float = 2
     publish_patience_s: float = 20
+    retry_after_s: int = 1
+    """What those are told who ask this process too much at once."""
     ping_interval_s: float = 10
     deaf_s: float = 8
     refused_s: float = 10

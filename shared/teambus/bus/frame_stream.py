@@ -19,10 +19,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FeedLimits:
-    """`unread_…` is what is kept for a reader that does not read; `page_…` what is read at once."""
+    """`unread_…` is what is kept for a reader that does not read, and for all of them together;
+    `page_…` what is read at once.
+    """
 
     unread_max: int = 1_000
     unread_bytes_max: int = 4 * 1024 * 1024
+    unread_bytes_max_of_all: int = 256 * 1024 * 1024
     page_max: int = 256
     page_bytes_max: int = 512 * 1024
     look_s: float = 3

@@ -5,7 +5,6 @@ was missed, in an outage or because it came too early, is read from the stream.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from teambus.bus.connection import Bus
 from teambus.bus.errors import BusUnavailable
 from teambus.bus.frame_stream import FeedLimits, FrameStream, heard, is_repeated, place
 from teambus.bus.reads import Stored
+from teambus.bus.unread import Heard, Unread
 from teambus.bus.waiter import Listener, RunEnd, RunKey, Waiter
 from teambus.contracts.frames import Frame
 from teambus.contracts.run import RunRefused
@@ -50,15 +50,20 @@ class Feed:
     """
 
     def __init__(
-        self, stream: FrameStream, order: Order, limits: FeedLimits, *, is_new: bool
+        self,
+        stream: FrameStream,
+        order: Order,
+        limits: FeedLimits,
+        unread: Unread,
+        *,
+        is_new: bool,
     ) -> None:
         self._stream = stream
         self._order = order
         self._limits = limits
         self._now = asyncio.get_running_loop().time
         self._given: list[Frame] = []
-        self._heard: deque[Msg] = deque()
-        self._heard_bytes = 0
+        self._heard = Heard(limits, unread)
         self._changed = asyncio.Event()
         self._must_look = not is_new
         self._look_at = self._now() + limits.look_s
@@ -132,12 +137,8 @@ class Feed:
         """
         if not is_repeated(message):
             return
-        size = self._heard_bytes + len(message.data)
-        if len(self._heard) >= self._limits.unread_max or size > self._limits.unread_bytes_max:
+        if not self._heard.keep(message):
             self._overflow(place(message).seq)
-        else:
-            self._heard.append(message)
-            self._heard_bytes = size
         self._look_at = self._now() + self._limits.look_s
         self._changed.set()
 
@@ -153,7 +154,6 @@ class Feed:
         else:
             self._is_too_slow = True
         self._heard.clear()
-        self._heard_bytes = 0
 
     def _on_end(self, following: "asyncio.Task[RunEnd | RunRefused | None]") -> None:
         if following.cancelled() or following.exception() is not None:
@@ -220,16 +220,14 @@ class Feed:
 
     async def _take_heard(self) -> None:
         while self._heard:
-            message = self._heard[0]
+            message = self._heard.first
             at = place(message)
             if at.before > self._seq:
                 self._goal = max(self._goal, at.seq)
                 return
             if at.seq > self._seq:
                 await self._accept(heard(message))
-            if self._heard and self._heard[0] is message:
-                self._heard.popleft()
-                self._heard_bytes -= len(message.data)
+            self._heard.drop(message)
 
     async def _accept(self, stored: Stored) -> None:
         """Once the body is there this does not wait: a reader that stops waiting loses nothing."""
@@ -247,6 +245,7 @@ class Feeds:
         self._bodies = bodies
         self._waiter = waiter
         self._limits = limits
+        self.unread = Unread(limits.unread_bytes_max_of_all)
 
     @asynccontextmanager
     async def reading(
@@ -256,7 +255,7 @@ class Feeds:
         that `is_new` has said nothing before the block.
         """
         order = Order(run.team_id, after=after)
-        feed = Feed(self._stream(run), order, self._limits, is_new=is_new)
+        feed = Feed(self._stream(run), order, self._limits, self.unread, is_new=is_new)
         async with self._waiter.listening(run, hear_frames=feed.hear) as listener:
             self._bus.reconnect_listeners.add(feed.look)
             try:

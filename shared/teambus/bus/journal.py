@@ -86,7 +86,8 @@ async def _add(read: Read, bodies: Bodies, message: reads.Stored) -> None:
 
 
 class Journal:
-    """The appending end. Records added while an append is in flight share the next one.
+    """The appending end. Records added while an append is in flight share the next one, as many as
+    `entry_bytes_max` takes.
 
     It is lost when no further append is possible: fenced, or the bus away for longer than
     `patience_s`. Close it when the work is let go: what is unwritten by then stays so.
@@ -101,6 +102,7 @@ class Journal:
         run_id: RunId,
         tail: Tail,
         patience_s: float = 300,
+        entry_bytes_max: int = 16 * 1024 * 1024,
     ) -> None:
         self.attempt = uuid.uuid4().hex
         self.first_seq = 0
@@ -111,6 +113,7 @@ class Journal:
         self._run_id = run_id
         self._seq = tail.seq
         self._patience_s = patience_s
+        self._entry_bytes_max = entry_bytes_max
         self._n = 0
         self._waiting: list[Record] = []
         self._added = 0
@@ -211,24 +214,34 @@ class Journal:
         try:
             while self._waiting and self.ours:
                 records, self._waiting = self._waiting, []
-                await self._append_entry(records)
-                self._durable += len(records)
+                self._durable += await self._append_entry(records)
                 self._tell()
         except Exception as error:  # noqa: BLE001 - kept for whoever waits, who raises it
             self._fail(error)
         finally:
             self._appending = None
 
-    async def _append_entry(self, records: list[Record]) -> None:
+    async def _append_entry(self, records: list[Record]) -> int:
+        """How many of the records it took: as many as fit, and one at least."""
         self._in_flight = nonce = f"{self.attempt}-{self._n}"
-        entry = JournalEntry(nonce=nonce, attempt=self.attempt, n=self._n, records=records)
-        data, headers = await self._bodies.fit(encode(entry), owner=self._run_id)
+        encoded = encode(self._entry(records))
+        while len(encoded) > self._entry_bytes_max and len(records) > 1:
+            half = len(records) // 2
+            self._waiting[:0] = records[half:]
+            records = records[:half]
+            encoded = encode(self._entry(records))
+        data, headers = await self._bodies.fit(encoded, owner=self._run_id)
         asked_at = time.monotonic()
         message = Publication(self._subject, data, nonce, after=self._seq, headers=headers)
         self._seq = await self._publish(message)
         self.first_seq = self.first_seq or self._seq
         self._n += 1
         self._proven_at = asked_at
+        return len(records)
+
+    def _entry(self, records: list[Record]) -> JournalEntry:
+        nonce = self._in_flight
+        return JournalEntry(nonce=nonce, attempt=self.attempt, n=self._n, records=records)
 
     async def _publish(self, message: Publication) -> int:
         """Paid work is not given up because a stream is full: wait for room, taking no new work."""

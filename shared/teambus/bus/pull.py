@@ -50,13 +50,15 @@ class Delivery:
     async def term(self, reason: str) -> None:
         await self._answer(b"+TERM " + reason.encode()[:200])
 
-    async def in_progress(self) -> None:
-        """Start its `ack_wait` anew."""
-        await self._answer(b"+WPI")
+    async def in_progress(self) -> bool:
+        """Start its `ack_wait` anew; False when there is no connection to say it on."""
+        return await self._answer(b"+WPI")
 
-    async def _answer(self, body: bytes) -> None:
-        if self._bus.connected:
-            await self._bus.client.publish(self._reply, body)
+    async def _answer(self, body: bytes) -> bool:
+        if not self._bus.connected:
+            return False
+        await self._bus.client.publish(self._reply, body)
+        return True
 
 
 def _counts(reply: str) -> tuple[int, int]:
@@ -108,8 +110,16 @@ class Inbox:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def fetch(self, count: int, stop: asyncio.Event) -> list[Delivery]:
-        """Wait for work, for a heartbeat at most; [] when there is none or `stop` is set.
+    @property
+    def asked(self) -> int:
+        """How many messages the server may yet send."""
+        return self._asked
+
+    async def fetch(
+        self, count: int, stop: asyncio.Event, *, stored_only: bool = False
+    ) -> list[Delivery]:
+        """Wait for work, for a heartbeat at most; [] when there is none or `stop` is set. With
+        `stored_only` the server is asked for what it has, and not to wait for more.
 
         Raises `BusUnavailable` when the connection is closed for good.
         """
@@ -118,7 +128,7 @@ class Inbox:
             raise BusUnavailable("the connection to the bus is closed")
         self._taking = True
         if self._may_ask():
-            await self._keep_asked(count)
+            await self._keep_asked(count, stored_only=stored_only)
         if not self._arrived:
             await self._wait(stop)
         return [self._arrived.popleft() for _ in range(min(count, len(self._arrived)))]
@@ -136,7 +146,7 @@ class Inbox:
         await self._drop_subscription()
         await self.hold_off()
 
-    async def _keep_asked(self, count: int) -> None:
+    async def _keep_asked(self, count: int, *, stored_only: bool) -> None:
         if self._silent():
             self._stale = True
             self._bus.unanswered("pull")
@@ -146,7 +156,7 @@ class Inbox:
             await self._renew()
         wanted = count - self._asked - len(self._arrived)
         if wanted > 0:
-            await self._ask(wanted)
+            await self._ask(wanted, stored_only=stored_only)
 
     def _may_ask(self) -> bool:
         ready = self._bus.connected and not self._bus.full
@@ -166,16 +176,16 @@ class Inbox:
             stopping.cancel()
             waking.cancel()
 
-    async def _ask(self, batch: int) -> None:
+    async def _ask(self, batch: int, *, stored_only: bool) -> None:
         self._pulls += 1
         self._asked += batch
         if self._asked == batch:
             self._heard_at = time.monotonic()
-        body = {
-            "batch": batch,
+        wait = {
             "expires": int(self._expires_s * 1e9),
             "idle_heartbeat": int(self._heartbeat_s * 1e9),
         }
+        body = {"batch": batch, **({"no_wait": True} if stored_only else wait)}
         reply = f"{self._reply}.{self._pulls}"
         await self._bus.client.publish(self._next, msgspec.json.encode(body), reply=reply)
 

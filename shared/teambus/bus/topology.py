@@ -8,7 +8,7 @@ import msgspec
 
 from teambus.contracts.catalogue import AppDescription, HookDescription
 from teambus.contracts.ids import digest
-from teambus.contracts.media import BODIES_BUCKET
+from teambus.contracts.media import BODIES_BUCKET, FILES_BUCKET
 from teambus.contracts.subjects import ROOT, STANDARD_LANE
 
 REQUESTS = "TEAMBUS_REQUESTS"
@@ -24,6 +24,7 @@ REDRIVE = "TEAMBUS_REDRIVE"
 CATALOGUE_BUCKET = "teambus_catalogue"
 CATALOGUE = f"KV_{CATALOGUE_BUCKET}"
 BODIES = f"OBJ_{BODIES_BUCKET}"
+FILES = f"OBJ_{FILES_BUCKET}"
 
 FINGERPRINT = "teambus.topology"
 OWNER = "teambus.app"
@@ -31,6 +32,7 @@ HOOK = "teambus.hook"
 DAY_S = 24 * 3600
 CONSUMERS_MAX = 10_000
 ACK_PENDING_MAX = 50_000
+STORE_OPTIONS = {"allow_rollup_hdrs": True, "deny_delete": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class TopologySettings:
     frames_bytes_max: int = 4 * 1024**3
     bodies_bytes_max: int = 8 * 1024**3
     redrive_bytes_max: int = 1024**3
+    files_bytes_max: int = 8 * 1024**3
+    files_retention_s: float = 91 * DAY_S
     small_bytes_max: int = 1024**3
 
 
@@ -159,9 +163,10 @@ def _letter_streams(settings: TopologySettings) -> list[dict[str, Any]]:
 
 
 def _stores(settings: TopologySettings) -> list[dict[str, Any]]:
-    """The catalogue and the large bodies, in the layouts of NATS's own stores."""
+    """The catalogue, large bodies and files, in the layouts of NATS's own stores."""
     kept_s = max(settings.retention_s, settings.dead_retention_s) + DAY_S
-    options = {"allow_rollup_hdrs": True, "deny_delete": True}
+    # What a run is asked refers to them for as long as it is kept.
+    files_kept_s = max(settings.files_retention_s, settings.retention_s + DAY_S)
     return [
         _stream(
             settings,
@@ -169,18 +174,29 @@ def _stores(settings: TopologySettings) -> list[dict[str, Any]]:
             f"$KV.{CATALOGUE_BUCKET}.>",
             max_msgs_per_subject=1,
             max_bytes=settings.small_bytes_max,
-            **options,
+            **STORE_OPTIONS,
         ),
-        _stream(
-            settings,
-            BODIES,
-            f"$O.{BODIES_BUCKET}.C.>",
-            f"$O.{BODIES_BUCKET}.M.>",
-            max_bytes=settings.bodies_bytes_max,
-            max_age=_ns(kept_s),
-            **options,
-        ),
+        _object_store(settings, BODIES_BUCKET, settings.bodies_bytes_max, kept_s),
+        _object_store(settings, FILES_BUCKET, settings.files_bytes_max, files_kept_s),
     ]
+
+
+def _object_store(
+    settings: TopologySettings, bucket: str, bytes_max: int, kept_s: float
+) -> dict[str, Any]:
+    return _stream(
+        settings,
+        object_store_stream(bucket),
+        f"$O.{bucket}.C.>",
+        f"$O.{bucket}.M.>",
+        max_bytes=bytes_max,
+        max_age=_ns(kept_s),
+        **STORE_OPTIONS,
+    )
+
+
+def object_store_stream(bucket: str) -> str:
+    return f"OBJ_{bucket}"
 
 
 def pool_consumer(app: AppDescription, settings: TopologySettings) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from teambus.bus import catalogue, server_api, survey, topology
+from teambus.bus import catalogue, room, server_api, survey, topology
 from teambus.bus.connection import Bus
 from teambus.bus.leases import read_lease
 from teambus.bus.survey import ConsumerState, StreamSeen
@@ -16,6 +16,7 @@ from teambus.contracts.catalogue import AppDescription
 from teambus.contracts.lease import JANITOR
 from teambus.contracts.subjects import ROOT, RequestSubject
 from teambus.domain.lag import LagLimits, is_late
+from teambus.domain.room import Filling, filling_up
 
 PROVISION = "run `teambus provision --app ...` with the app and TOPOLOGY_* settings of this bus"
 NAMED_MAX = 20
@@ -215,15 +216,21 @@ async def _buried(bus: Bus) -> list[Finding]:
 
 def _room(ground: Ground, streams: dict[str, StreamSeen]) -> list[Finding]:
     """Which streams are close to what they may hold."""
-    found, fullest = [], (0.0, "")
-    for name, seen in streams.items():
-        limit = int(seen.config.get("max_bytes", -1))
-        share = seen.state.bytes / limit if limit > 0 else 0.0
-        fullest = max(fullest, (share, name))
-        if share > ground.full_share_max:
-            says = f"{name} is {share:.0%} full, {seen.state.bytes} of {limit} bytes"
-            found.append(fault("room", says, "raise its TOPOLOGY_*_BYTES_MAX and provision again"))
-    return found or [ok("room", f"the fullest stream, {fullest[1]}, is {fullest[0]:.0%} full")]
+    seen = [room.filling(name, each) for name, each in streams.items()]
+    close = filling_up(seen, (), share_max=ground.full_share_max)
+    if close:
+        return [_close(each) for each in seen if each.stream in close]
+    fullest = max((each for each in seen if each.refuses), key=lambda each: each.share)
+    return [ok("room", f"the fullest stream, {fullest.stream}, is {fullest.share:.0%} full")]
+
+
+def _close(filling: Filling) -> Finding:
+    says = (
+        f"{filling.stream} is {filling.share:.0%} full, "
+        f"{filling.held_bytes} of {filling.bytes_max} bytes"
+    )
+    mend = f"raise {room.ROOM_SETTINGS[filling.stream]} and provision again"
+    return fault("room", says, mend)
 
 
 def _age_s(at: float | None) -> float:

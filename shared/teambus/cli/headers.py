@@ -77,6 +77,9 @@ ERROR_MESSAGE: Document = {
         "properties": {
             names.ERROR_CODE: _text("An HTTP status."),
             names.ERROR_DETAIL: _text("One line of ASCII for people."),
+            names.RETRY_AFTER: _text(
+                "In how many seconds it is worth asking again; with 429, 503."
+            ),
         },
     },
     "payload": {

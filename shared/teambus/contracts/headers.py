@@ -17,6 +17,8 @@ can know such an id yet, so its runner need not look for what there is of it.
 NEW_RUN, NEW_SESSION = "run", "session"
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR_DETAIL = "Nats-Service-Error"
+RETRY_AFTER = "Retry-After"
+"""Beside an error that passes: in how many seconds it is worth asking again."""
 
 
 def plain(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Files that go with a run: said by reference, kept in the store of large bodies."""
+"""Files that go with a run: said by reference, kept in an object store of their own."""
 
 from typing import Any, Literal, TypeAlias
 
@@ -8,10 +8,13 @@ MediaKind: TypeAlias = Literal["image", "audio", "video", "file"]
 
 STORAGE_BACKEND = "nats"
 BODIES_BUCKET = "teambus_bodies"
+"""Messages too large for the bus."""
+FILES_BUCKET = "teambus_files"
+"""Files of runs. Apart, so that uploads that fill it leave runs what they need."""
 
 
 class Media(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One file of a request: an object in the store of large bodies, or a URL for the model.
+    """One file of a request: an object in the store of files, or a URL for the model.
 
     `object` is `<token of the run id>/<SHA-256 of the bytes>`. `size` is in bytes. `format` is the
     file's format where its type does not say it, as "wav".

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from teambus.contracts.ids import RunId, token
 from teambus.contracts.media import (
-    BODIES_BUCKET,
+    FILES_BUCKET,
     STORAGE_BACKEND,
     Media,
     MediaOutput,
@@ -17,7 +17,7 @@ BY_URL = ("image", "video")
 
 
 def object_name(run_id: RunId, sha256: str) -> str:
-    """The name of a file's bytes in the store of large bodies."""
+    """The name of a file's bytes in the store of files."""
     return f"{token(run_id)}/{sha256}"
 
 
@@ -65,7 +65,7 @@ def _reference(media: Media) -> MediaReference | None:
         media_id=media.id,
         storage_key=media.object,
         storage_backend=STORAGE_BACKEND,
-        bucket=BODIES_BUCKET,
+        bucket=FILES_BUCKET,
         media_type=media.kind,
         mime_type=media.mime_type,
         filename=media.filename,

@@ -1,9 +1,10 @@
 """Hands: how much a worker holds at once, and how it lets go."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Self
 
 import structlog
@@ -15,6 +16,8 @@ class Hands:
     """A fixed number of hands. Leaving the block waits for what they hold, then lets go.
 
     Work still in hand after `patience_s` is cancelled; it is up to that work to give itself back.
+    `first` is called whenever a hand may have become free, before whoever waits in `free` hears of
+    it: what it takes is taken.
     """
 
     def __init__(self, count: int, *, patience_s: float) -> None:
@@ -22,7 +25,8 @@ class Hands:
         self._count = count
         self._patience_s = patience_s
         self._busy: set[asyncio.Task[None]] = set()
-        self._claims: deque[object] = deque()
+        self._whose: Counter[str] = Counter()
+        self.first: Callable[[], None] | None = None
         self._solitary = 0
         self._solitude = asyncio.Lock()
         self._waiting: set[asyncio.Future[None]] = set()
@@ -41,28 +45,28 @@ class Hands:
         """How many hands are free for new work now."""
         if self._solitary:
             return 0
-        return max(0, self._count - len(self._busy) - len(self._claims))
+        return max(0, self._count - len(self._busy))
 
-    async def free(self, stop: asyncio.Event) -> int:
-        """Wait for a free hand and say how many are free; 0 once `stop` is set."""
-        while not self.spare and not stop.is_set():
-            await self._change(stop)
-        return 0 if stop.is_set() else self.spare
+    @property
+    def owners(self) -> set[str]:
+        """Whose work is in hand."""
+        return set(self._whose)
 
-    async def claim(self, *stops: asyncio.Event) -> bool:
-        """Wait for a hand, before whoever waits for `free`; False once one of `stops` is set.
+    def held_for(self, owner: str) -> int:
+        """How many hands hold work of this owner."""
+        return self._whose[owner]
 
-        It is the claimer's if `take` follows with no `await` in between.
+    async def free(self, stop: asyncio.Event, *, wait_s: float | None = None) -> int:
+        """Wait for a free hand, `wait_s` at most, and say how many are free; 0 once `stop` is
+        set.
         """
-        place = object()
-        self._claims.append(place)
         try:
-            while not self._may_claim(place) and not _any(stops):
-                await self._change(*stops)
-        finally:
-            self._claims.remove(place)
-            self._tell_change()
-        return not _any(stops)
+            async with asyncio.timeout(wait_s):
+                while not self.spare and not stop.is_set():
+                    await self._change(stop)
+        except TimeoutError:
+            return 0
+        return 0 if stop.is_set() else self.spare
 
     @asynccontextmanager
     async def alone(self, *, wait_s: float) -> AsyncIterator[None]:
@@ -84,14 +88,11 @@ class Hands:
         """Have no more patience: what is in hand when the block ends is let go at once."""
         self._hurried.set()
 
-    def take(self, work: Coroutine[None, None, None]) -> None:
+    def take(self, work: Coroutine[None, None, None], *, owner: str = "") -> None:
         task = asyncio.create_task(work)
         self._busy.add(task)
-        task.add_done_callback(self._let_go)
-
-    def _may_claim(self, place: object) -> bool:
-        room = not self._solitary and len(self._busy) < self._count
-        return room and self._claims[0] is place
+        self._whose[owner] += 1
+        task.add_done_callback(partial(self._let_go, owner))
 
     async def _until_alone(self, wait_s: float) -> None:
         never = asyncio.Event()
@@ -102,25 +103,29 @@ class Hands:
         except TimeoutError:
             log.warning("other work is still in hand", busy=self.busy, waited_s=wait_s)
 
-    async def _change(self, *stops: asyncio.Event) -> None:
-        """Return when what is in hand has changed, or one of `stops` is set."""
+    async def _change(self, stop: asyncio.Event) -> None:
+        """Return when what is in hand has changed, or `stop` is set."""
         changed = asyncio.get_running_loop().create_future()
-        stopping = [asyncio.ensure_future(stop.wait()) for stop in stops]
+        stopping = asyncio.ensure_future(stop.wait())
         self._waiting.add(changed)
         try:
-            await asyncio.wait({changed, *stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({changed, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._waiting.discard(changed)
-            for each in stopping:
-                each.cancel()
+            stopping.cancel()
 
     def _tell_change(self) -> None:
+        if self.first is not None:
+            self.first()
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
 
-    def _let_go(self, task: asyncio.Task[None]) -> None:
+    def _let_go(self, owner: str, task: asyncio.Task[None]) -> None:
         self._busy.discard(task)
+        self._whose[owner] -= 1
+        if not self._whose[owner]:
+            del self._whose[owner]
         self._tell_change()
         if not task.cancelled() and (error := task.exception()):
             # Settling itself failed, so the message is unsettled and the bus will bring it again.
@@ -146,7 +151,3 @@ class Hands:
         )
         for waiting in (hurried, emptied):
             waiting.cancel()
-
-
-def _any(events: tuple[asyncio.Event, ...]) -> bool:
-    return any(event.is_set() for event in events)

@@ -91,6 +91,7 @@ class EngineLimits:
     hook_timeout_s: float = 300
     threads_max: int = 32
     tool_result_chars_max: int = 1_000_000
+    tool_state_bytes_max: int = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

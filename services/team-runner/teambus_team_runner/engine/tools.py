@@ -56,13 +56,24 @@ class ToolUse:
         tenant = self.surroundings.start.tenant
         context.idempotency_key = self.party.idempotency_key(tenant, self.place)
         content, error = await self._content(context)
+        state = changed(self.state, context.session_state)
+        if mistake := self._mistake_in(state):
+            content, error, state = f"{content}\n({mistake})", True, None
         return ToolResult(
             content=content,
             error=error,
-            session_state=changed(self.state, context.session_state),
+            session_state=state,
             started_at=started_at,
             duration_s=round(time.perf_counter() - clock, 6),
         )
+
+    def _mistake_in(self, state: State | None) -> str | None:
+        """What the tool left is recorded with its result, and must not be too large for that."""
+        size = 0 if state is None else len(msgspec.json.encode(state))
+        bytes_max = self.surroundings.limits.tool_state_bytes_max
+        if size <= bytes_max:
+            return None
+        return f"the session_state it left was dropped: {size} bytes, more than {bytes_max}"
 
     async def _content(self, context: RunContext) -> tuple[str, bool]:
         limits = self.surroundings.limits

@@ -15,6 +15,7 @@ from teambus_team_runner.janitor.giving_up import GivingUp, Limits
 from teambus_team_runner.janitor.janitor import Janitor
 from teambus_team_runner.janitor.lag import LagWatch
 from teambus_team_runner.janitor.orphans import OrphanSweep
+from teambus_team_runner.janitor.room import RoomWatch
 from teambus_team_runner.janitor.unserved import ABSENT_MAX, UnservedSweep
 from teambus_team_runner.line import Line
 from teambus_team_runner.settings import Settings
@@ -39,6 +40,7 @@ def janitor_of(bus: Bus, settings: Settings) -> Janitor:
         ),
         OrphanSweep(bus, giving_up.line, settings.orphan_after_s, settings.janitor_looks_max),
         LagWatch(bus, LagLimits(settings.lag_age_max_s, settings.lag_messages_max)),
+        RoomWatch(bus, settings.room_percent_max / 100),
         agents,
         settings.janitor_sweep_s,
     )

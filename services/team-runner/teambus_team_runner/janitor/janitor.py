@@ -16,6 +16,7 @@ from teambus.contracts.ids import TeamId
 from teambus_team_runner.janitor import metrics
 from teambus_team_runner.janitor.lag import LagWatch
 from teambus_team_runner.janitor.orphans import OrphanSweep
+from teambus_team_runner.janitor.room import RoomWatch
 from teambus_team_runner.janitor.unserved import UnservedSweep
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,7 @@ class Janitor:
     unserved: UnservedSweep
     orphans: OrphanSweep
     lag: LagWatch
+    room: RoomWatch
     agents: set[TeamId]
     sweep_s: float
 
@@ -73,7 +75,13 @@ class Janitor:
     async def sweep(self) -> None:
         """Each part by itself: one that cannot be done now is done in the next sweep."""
         metrics.JANITOR.set(1)
-        for part in (self._read_catalogue, self._see_unserved, self._see_lag, self._clear_orphans):
+        for part in (
+            self._read_catalogue,
+            self._see_unserved,
+            self._see_lag,
+            self._see_room,
+            self._clear_orphans,
+        ):
             await self._try(part)
 
     async def _try(self, part: Callable[[], Awaitable[Any]]) -> None:
@@ -98,6 +106,10 @@ class Janitor:
     async def _see_lag(self) -> None:
         await self.lag.look()
         metrics.show_waiting(self.lag.seen)
+
+    async def _see_room(self) -> None:
+        await self.room.look()
+        metrics.show_room(self.room.seen)
 
     async def _clear_orphans(self) -> None:
         await self.orphans.act(self._may_act)
