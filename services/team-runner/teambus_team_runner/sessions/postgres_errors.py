@@ -49,11 +49,18 @@ _REFUSALS = {
     "not permitted to log in": "its user may not log in",
     "permission denied for database": "its user may not use this database",
 }
+_NOT_NOW = {
+    "too many clients": "it takes no more connections",
+    "too many connections": "it takes no more connections",
+    "connection slots": "it takes no more connections",
+    "session is read-only": _READ_ONLY,
+    "server is in hot standby mode": _READ_ONLY,
+}
 
 
 def is_refusal(error: psycopg.OperationalError) -> bool:
     """Whether it was reached, and will not let this user in."""
-    return _refusal(error) is not None
+    return _said(error, _REFUSALS) is not None
 
 
 def passes(error: Exception) -> bool:
@@ -62,7 +69,7 @@ def passes(error: Exception) -> bool:
         return False
     if (state := cause.sqlstate) is None:
         lost = isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError))
-        return lost and _refusal(cause) is None
+        return lost and _said(cause, _REFUSALS) is None
     return state in _PASS or (state[:2] in _PASS_CLASSES and state not in _NEVER_PASS)
 
 
@@ -83,7 +90,7 @@ def unavailable(error: Exception) -> StoreUnavailable:
 def _refused(cause: psycopg.Error) -> StoreUnavailable:
     state = cause.sqlstate
     if state is None and isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError)):
-        return StoreUnavailable(_refusal(cause) or _AWAY)
+        return StoreUnavailable(_said(cause, _REFUSALS | _NOT_NOW) or _AWAY)
     if state in _REASONS:
         return StoreUnavailable(_REASONS[state], shared=state not in _OF_ONE_SAVE)
     if state is not None and state[:2] in _PASS_CLASSES:
@@ -91,6 +98,6 @@ def _refused(cause: psycopg.Error) -> StoreUnavailable:
     return StoreUnavailable(f"it failed ({type(cause).__name__})", shared=False)
 
 
-def _refusal(error: psycopg.Error) -> str | None:
+def _said(error: psycopg.Error, reasons: dict[str, str]) -> str | None:
     text = str(error)
-    return next((reason for part, reason in _REFUSALS.items() if part in text), None)
+    return next((reason for part, reason in reasons.items() if part in text), None)
