@@ -66,8 +66,8 @@ async def test_a_run_completes_and_is_stored_though_its_database_is_killed_under
     assert run["status"] == "COMPLETED"
     assert stored(postgres) == [(first["run_id"], "COMPLETED"), (run["run_id"], "COMPLETED")]
     assert len(await story.hook_lines(1, containing=run["run_id"])) == 1
-    detail = (await story.client.get("/sessions/s/runs")).json()
-    assert [each["run_id"] for each in detail] == [first["run_id"], run["run_id"]]
+    told = (await story.client.get("/sessions/s/runs")).json()
+    assert {each["run_id"] for each in told} >= {first["run_id"], run["run_id"]}
     assert secrets_said(story.folder) == []
 
 

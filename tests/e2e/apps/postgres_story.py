@@ -7,7 +7,7 @@ from teambus import Agent, AsyncPostgresDb, OpenAIChat, Team, TeamBus, TeamRunOu
 
 
 @hook(run_in_background=True, name="note-run", attempts_max=3, backoff_s=0.1)
-async def note_run(run_output: TeamRunOutput) -> None:
+def note_run(run_output: TeamRunOutput) -> None:
     with Path(os.environ["HOOK_LOG"]).open("a") as log:
         log.write(f"{run_output.run_id} {run_output.status}\n")
 
