@@ -1,5 +1,7 @@
 """A PostgreSQL database as it is declared: what is refused, and that no secret is ever shown."""
 
+import subprocess
+import sys
 import traceback
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from teambus import AsyncPostgresDb, AsyncSqliteDb, DefinitionError, TeamBus
 from teambus.app.databases import url_mistake
 from teambus.app.describe import describe
+from teambus_team_runner.sessions import StoreSettings, StoreUnfit, open_store
 from teambus_team_runner.settings import Settings
 from tests.unit.app_parts import team
 
@@ -82,3 +85,16 @@ def test_a_database_is_one_of_both_kinds() -> None:
 def test_the_runners_settings_never_show_how_to_get_in() -> None:
     settings = Settings(nats_url=("nats://x",), app="x", db_url=URL, db_password=SECRET)
     assert SECRET not in repr(settings)
+
+
+def test_who_declares_no_such_database_imports_no_driver() -> None:
+    asked = "import sys, teambus_team_runner.main; print('psycopg' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert said.stdout == "False\n"
+
+
+async def test_a_driver_that_is_not_installed_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "teambus_team_runner.sessions.postgres", raising=False)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StoreUnfit, match=r"pip install 'teambus-team-runner\[postgres\]'"):
+        await open_store(AsyncPostgresDb(db_url=URL), StoreSettings())
