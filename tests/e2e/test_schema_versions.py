@@ -35,5 +35,5 @@ async def test_a_runner_does_not_start_on_sessions_of_a_newer_version(tmp_path: 
             await story.runner.start()
         assert story.runner.facts["error"] == (
             f'"{tmp_path / "team.db"}" holds sessions in version 9, this teambus knows versions up '
-            "to 2: install a newer teambus or give another db_file"
+            "to 2: install a newer teambus or give another database"
         )

@@ -1,4 +1,4 @@
-"""Runs to put into a session store, and a look at the file that does not go through the store."""
+"""Runs to put into a session store, and looks at the database that do not go through the store."""
 
 import asyncio
 import sqlite3
@@ -8,10 +8,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
+import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from teambus.app.databases import AsyncSqliteDb
+from teambus.app.databases import AsyncPostgresDb, AsyncSqliteDb, SessionDb
 from teambus.contracts.output import (
     ChatMessage,
     RunOutput,
@@ -21,6 +23,7 @@ from teambus.contracts.output import (
 )
 from teambus_team_runner.sessions import LoadedSession, RunWrite, SessionStore, StoreSettings
 
+ONLY_SQLITE = pytest.mark.parametrize("db", ["sqlite"], indirect=True)
 QUICK = StoreSettings(store_busy_timeout_s=2, store_timeout_s=5)
 
 
@@ -106,15 +109,22 @@ async def load(
     )
 
 
-def query(db: AsyncSqliteDb, sql: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(db.path)) as connection:
-        return connection.execute(sql).fetchall()
+def query(db: SessionDb, sql: str) -> list[tuple[Any, ...]]:
+    with closing(_connection(db)) as connection:
+        found: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
+        return found
 
 
-def change(db: AsyncSqliteDb, sql: str) -> None:
-    with closing(sqlite3.connect(db.path)) as connection:
+def change(db: SessionDb, sql: str) -> None:
+    with closing(_connection(db)) as connection:
         connection.execute(sql)
         connection.commit()
+
+
+def _connection(db: SessionDb) -> Any:
+    if isinstance(db, AsyncPostgresDb):
+        return psycopg.connect(db.db_url, options=f"-c search_path={db.db_schema}")
+    return sqlite3.connect(db.path)
 
 
 @contextmanager
@@ -133,5 +143,5 @@ async def connections_end() -> None:
             assert not thread.is_alive(), thread.name
 
 
-def stored_run_ids(db: AsyncSqliteDb) -> list[str]:
+def stored_run_ids(db: SessionDb) -> list[str]:
     return [run_id for (run_id,) in query(db, "SELECT run_id FROM teambus_sessions_runs")]

@@ -1,4 +1,4 @@
-"""What can be done to stored sessions, on a real file, also while runs are being saved."""
+"""What can be done to stored sessions, in a real database, also while runs are being saved."""
 
 import asyncio
 import sqlite3
@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from teambus.app.databases import AsyncSqliteDb
+from teambus.app.databases import AsyncSqliteDb, SessionDb
 from teambus.contracts.output import TeamRunOutput
 from teambus.contracts.sessions_api import (
     ChangeSession,
@@ -23,20 +23,14 @@ from teambus.contracts.sessions_api import (
 )
 from teambus_team_runner.sessions import SessionStore, SessionTaken, StoreSettings, open_store
 from tests.integration.session_questions import ask, spent, team_run, told
-from tests.integration.session_runs import connections_end, db_in, load, query, run_write
+from tests.integration.session_runs import ONLY_SQLITE, change, load, query, run_write
 
 PATIENT = StoreSettings(store_busy_timeout_s=10, store_timeout_s=20)
 VERSION_1 = Path(__file__).parent / "sessions_of_version_1.sql"
 
 
 @pytest.fixture
-async def db(tmp_path: Path) -> AsyncIterator[AsyncSqliteDb]:
-    yield db_in(tmp_path)
-    await connections_end()
-
-
-@pytest.fixture
-async def store(db: AsyncSqliteDb) -> AsyncIterator[SessionStore]:
+async def store(db: SessionDb) -> AsyncIterator[SessionStore]:
     opened = await open_store(db, PATIENT)
     yield opened
     await opened.close()
@@ -95,7 +89,7 @@ async def test_a_session_that_is_there_is_not_made_again(store: SessionStore) ->
     assert made.detail.session.session_type == "team"
 
 
-async def test_of_many_who_make_the_same_session_one_does(db: AsyncSqliteDb) -> None:
+async def test_of_many_who_make_the_same_session_one_does(db: SessionDb) -> None:
     stores = [await open_store(db, PATIENT) for _ in range(3)]
     questions = [
         CreateSession(session_id="s1", session_type="team", session_name=f"by {n}")
@@ -127,7 +121,7 @@ async def test_a_change_replaces_what_is_given_and_leaves_the_rest(store: Sessio
 
 
 async def test_changes_and_runs_at_the_same_time_lose_nothing_of_each_other(
-    db: AsyncSqliteDb,
+    db: SessionDb,
 ) -> None:
     stores = [await open_store(db, PATIENT) for _ in range(2)]
     await stores[0].save(team_run("r0", 1))
@@ -153,7 +147,7 @@ async def test_changes_and_runs_at_the_same_time_lose_nothing_of_each_other(
 
 
 async def test_a_deleted_session_is_gone_with_its_runs_and_others_stay(
-    store: SessionStore, db: AsyncSqliteDb
+    store: SessionStore, db: SessionDb
 ) -> None:
     await store.save(team_run("r1", 1, user_id="ada"))
     await store.save(team_run("r2", 2, user_id="ada"))
@@ -253,13 +247,17 @@ async def test_what_is_empty_or_somebody_elses_is_not_forked(store: SessionStore
     assert await ask(store, GetSession(session_id="f")) is None
 
 
-def make_version_1(db: AsyncSqliteDb) -> None:
-    db.path.parent.mkdir(parents=True)
-    with closing(sqlite3.connect(db.path)) as connection:
-        connection.executescript(VERSION_1.read_text())
+def make_version_1(db: SessionDb) -> None:
+    if isinstance(db, AsyncSqliteDb):
+        db.path.parent.mkdir(parents=True)
+        with closing(sqlite3.connect(db.path)) as connection:
+            connection.executescript(VERSION_1.read_text())
+    else:
+        change(db, f"CREATE SCHEMA {db.db_schema}")
+        change(db, VERSION_1.read_text().replace(" DOUBLE ", " DOUBLE PRECISION "))
 
 
-async def test_a_file_of_version_1_is_brought_up_to_date_in_place(db: AsyncSqliteDb) -> None:
+async def test_tables_of_version_1_are_brought_up_to_date_in_place(db: SessionDb) -> None:
     make_version_1(db)
     outputs = "SELECT run_id, fence, output FROM teambus_sessions_runs ORDER BY run_id"
     before = query(db, outputs)
@@ -281,6 +279,7 @@ async def test_a_file_of_version_1_is_brought_up_to_date_in_place(db: AsyncSqlit
     await again.close()
 
 
+@ONLY_SQLITE
 async def test_an_upgraded_file_has_the_tables_of_a_new_one(
     db: AsyncSqliteDb, tmp_path: Path
 ) -> None:
@@ -303,7 +302,7 @@ async def test_an_upgraded_file_has_the_tables_of_a_new_one(
     assert shape(db) == shape(new)
 
 
-async def test_many_who_open_a_file_of_version_1_upgrade_it_once(db: AsyncSqliteDb) -> None:
+async def test_many_who_open_tables_of_version_1_upgrade_them_once(db: SessionDb) -> None:
     make_version_1(db)
     stores = await asyncio.gather(*(open_store(db, PATIENT) for _ in range(4)))
     for store in stores:
@@ -312,18 +311,17 @@ async def test_many_who_open_a_file_of_version_1_upgrade_it_once(db: AsyncSqlite
 
 
 async def test_a_runner_of_version_1_that_is_still_open_goes_on_after_the_upgrade(
-    db: AsyncSqliteDb,
+    db: SessionDb,
 ) -> None:
     make_version_1(db)
     store = await open_store(db, PATIENT)
-    with closing(sqlite3.connect(db.path)) as older:
-        older.execute(
-            "INSERT INTO teambus_sessions_runs (tenant, run_id, session_id, team_id, fence, status,"
-            " input, content_preview, created_at, completed_at, output) SELECT tenant, 'late',"
-            " session_id, team_id, 3, status, input, content_preview, created_at, completed_at,"
-            " output FROM teambus_sessions_runs WHERE run_id = 'r1'"
-        )
-        older.commit()
+    change(
+        db,
+        "INSERT INTO teambus_sessions_runs (tenant, run_id, session_id, team_id, fence, status,"
+        " input, content_preview, created_at, completed_at, output) SELECT tenant, 'late',"
+        " session_id, team_id, 3, status, input, content_preview, created_at, completed_at,"
+        " output FROM teambus_sessions_runs WHERE run_id = 'r1'",
+    )
     session = (await told(store, GetSession(session_id="s1"))).session
     assert session.runs == 3
     await store.close()

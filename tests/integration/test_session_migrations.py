@@ -7,9 +7,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import uuid
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -34,8 +36,8 @@ from teambus.app.databases import AsyncSqliteDb
 from teambus_team_runner.sessions import StoreSettings, migrations, open_store
 
 done = migrations.upgrade
-def upgrade(*arguments):
-    done(*arguments)
+def upgrade(*arguments, **options):
+    done(*arguments, **options)
     os.kill(os.getpid(), signal.SIGKILL)
 migrations.upgrade = upgrade
 asyncio.run(open_store(AsyncSqliteDb(db_file=sys.argv[1]), StoreSettings()))
@@ -101,10 +103,13 @@ def shape(connection: sa.Connection, tables: Tables) -> dict[str, object]:
         name: (
             {
                 (each["name"], str(each["type"]), each["nullable"])
-                for each in seen.get_columns(name)
+                for each in seen.get_columns(name, schema=tables.schema)
             },
-            seen.get_pk_constraint(name)["constrained_columns"],
-            sorted((each["name"] or "", each["column_names"]) for each in seen.get_indexes(name)),
+            seen.get_pk_constraint(name, tables.schema)["constrained_columns"],
+            sorted(
+                (each["name"] or "", each["column_names"])
+                for each in seen.get_indexes(name, tables.schema)
+            ),
         )
         for name in (tables.sessions.name, tables.runs.name)
     }
@@ -118,6 +123,23 @@ def test_all_migrations_one_after_the_other_make_the_tables_of_today(table: str)
         with sa.create_engine("sqlite://").connect() as new:
             tables.metadata.create_all(new)
             assert shape(migrated, tables) == shape(new, tables)
+
+
+def test_in_postgresql_all_migrations_make_the_tables_of_today(postgres_url: str) -> None:
+    engine = sa.create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(postgres_url),
+        poolclass=sa.NullPool,
+    )
+    schemas = [f"test_{uuid.uuid4().hex}" for _ in range(2)]
+    old, new = (Tables("Odd name", schema=schema) for schema in schemas)
+    with engine.connect() as connection:
+        for schema in schemas:
+            connection.execute(sa.schema.CreateSchema(schema))
+        upgrade(connection, "Odd name", 0, schema=old.schema)
+        new.metadata.create_all(connection)
+        assert shape(connection, old) == shape(connection, new)
+        connection.rollback()
 
 
 def test_the_migrations_lead_in_one_line_to_the_version_of_this_code() -> None:

@@ -1,16 +1,15 @@
-"""What can be asked about stored sessions, on a real file."""
+"""What can be asked about stored sessions, in a real database."""
 
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from sqlite3 import connect
 
 import msgspec
 import pytest
 from sqlalchemy.dialects import sqlite
 
-from teambus.app.databases import AsyncSqliteDb
+from teambus.app.databases import AsyncSqliteDb, SessionDb
 from teambus.contracts.output import RunStatus, TeamRunOutput
 from teambus.contracts.sessions_api import (
     CreateSession,
@@ -25,20 +24,14 @@ from teambus_team_runner.sessions import SessionStore, SessionTooLarge, StoreSet
 from teambus_team_runner.sessions.statements import Statements
 from teambus_team_runner.sessions.tables import Tables
 from tests.integration.session_questions import ask, member, statements_heard, team_run, told
-from tests.integration.session_runs import connections_end, db_in, message, query, run_write
+from tests.integration.session_runs import ONLY_SQLITE, message, query, run_write
 
 BYTES_MAX = 20_000
 SMALL = StoreSettings(store_busy_timeout_s=5, store_timeout_s=10, session_bytes_max=BYTES_MAX)
 
 
 @pytest.fixture
-async def db(tmp_path: Path) -> AsyncIterator[AsyncSqliteDb]:
-    yield db_in(tmp_path)
-    await connections_end()
-
-
-@pytest.fixture
-async def store(db: AsyncSqliteDb) -> AsyncIterator[SessionStore]:
+async def store(db: SessionDb) -> AsyncIterator[SessionStore]:
     opened = await open_store(db, SMALL)
     yield opened
     await opened.close()
@@ -130,6 +123,7 @@ async def test_a_session_of_another_user_is_as_if_it_were_not_there(store: Sessi
         assert await ask(store, kind(session_id="nobody")) is None
 
 
+@ONLY_SQLITE
 async def test_a_list_of_a_thousand_sessions_reads_no_output(
     store: SessionStore, db: AsyncSqliteDb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +138,7 @@ async def test_a_list_of_a_thousand_sessions_reads_no_output(
     assert columns[-1] == "output"
 
 
+@ONLY_SQLITE
 async def test_a_list_finds_its_sessions_and_their_runs_by_index(
     store: SessionStore, db: AsyncSqliteDb
 ) -> None:

@@ -1,4 +1,4 @@
-"""Sessions and runs in a real SQLite file: what is kept, for whom, in which order, and once."""
+"""Sessions and runs in a real database: what is kept, for whom, in which order, and once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from teambus.app.databases import AsyncSqliteDb
+from teambus.app.databases import AsyncSqliteDb, SessionDb
 from teambus.contracts.output import RunStatus, TeamRunInput
 from teambus_team_runner.sessions import (
     RunInAnotherSession,
@@ -20,8 +20,8 @@ from teambus_team_runner.sessions import (
 )
 from teambus_team_runner.sessions.sqlite import SqliteFile
 from tests.integration.session_runs import (
+    ONLY_SQLITE,
     QUICK,
-    connections_end,
     db_in,
     held,
     load,
@@ -34,13 +34,7 @@ from tests.integration.session_runs import (
 
 
 @pytest.fixture
-async def db(tmp_path: Path) -> AsyncIterator[AsyncSqliteDb]:
-    yield db_in(tmp_path)
-    await connections_end()
-
-
-@pytest.fixture
-async def store(db: AsyncSqliteDb) -> AsyncIterator[SessionStore]:
+async def store(db: SessionDb) -> AsyncIterator[SessionStore]:
     opened = await open_store(db, QUICK)
     yield opened
     await opened.close()
@@ -62,7 +56,7 @@ async def test_a_run_is_read_back_as_it_was_saved(store: SessionStore) -> None:
 
 
 async def test_names_and_previews_are_cut_and_fit_any_database(
-    store: SessionStore, db: AsyncSqliteDb
+    store: SessionStore, db: SessionDb
 ) -> None:
     asked = TeamRunInput(input_content="\x00why " * 200)
     await store.save(run_write("r1", 1, input=asked, content=["\x00so "] * 200))
@@ -127,6 +121,7 @@ async def test_history_is_of_the_team_asked_for_and_not_of_nested_runs(
     assert [run_id for run_id, _ in (await load(store)).history] == ["r1"]
 
 
+@ONLY_SQLITE
 async def test_history_is_found_by_the_index(store: SessionStore, db: AsyncSqliteDb) -> None:
     plan = query(
         db,
@@ -137,6 +132,7 @@ async def test_history_is_found_by_the_index(store: SessionStore, db: AsyncSqlit
     assert "ORDER BY" not in str(plan)
 
 
+@ONLY_SQLITE
 async def test_what_is_saved_is_on_disk(db: AsyncSqliteDb) -> None:
     await (await open_store(db, QUICK)).close()
     connection = SqliteFile(db.path, busy_timeout_s=1).connect()
@@ -178,7 +174,7 @@ async def test_state_of_none_leaves_the_state_that_is_stored(store: SessionStore
 
 
 async def test_an_old_opening_writes_nothing_once_a_newer_one_has_written(
-    store: SessionStore, db: AsyncSqliteDb
+    store: SessionStore, db: SessionDb
 ) -> None:
     await store.save(run_write("r2", 2, state={"by": "new"}))
     with pytest.raises(StoreFenced, match="newer opening than 1"):
@@ -187,7 +183,7 @@ async def test_an_old_opening_writes_nothing_once_a_newer_one_has_written(
     assert (await load(store)).session_state == {"by": "new"}
 
 
-async def test_the_same_run_saved_again_is_one_row(store: SessionStore, db: AsyncSqliteDb) -> None:
+async def test_the_same_run_saved_again_is_one_row(store: SessionStore, db: SessionDb) -> None:
     await store.save(run_write("r1", 1, state={"seen": 1}))
     before = query(db, "SELECT * FROM teambus_sessions_runs")
     await store.save(run_write("r1", 1, state={"seen": 1}))
@@ -196,7 +192,7 @@ async def test_the_same_run_saved_again_is_one_row(store: SessionStore, db: Asyn
 
 
 async def test_a_run_id_of_another_session_is_refused_whole(
-    store: SessionStore, db: AsyncSqliteDb
+    store: SessionStore, db: SessionDb
 ) -> None:
     await store.save(run_write("r1", 1, "s1"))
     with pytest.raises(RunInAnotherSession, match='run "r1"'):
@@ -233,13 +229,14 @@ async def test_teams_that_name_the_same_file_share_one_store(tmp_path: Path) -> 
     await stores.close()
 
 
-async def test_a_store_is_opened_by_several_at_once(db: AsyncSqliteDb) -> None:
+async def test_a_store_is_opened_by_several_at_once(db: SessionDb) -> None:
     stores = await asyncio.gather(*(open_store(db, StoreSettings()) for _ in range(5)))
     await asyncio.gather(*(store.save(run_write("r1", 1)) for store in stores))
     assert stored_run_ids(db) == ["r1"]
     await asyncio.gather(*(store.close() for store in stores))
 
 
+@ONLY_SQLITE
 async def test_a_store_that_is_made_opens_while_another_process_writes(
     store: SessionStore, db: AsyncSqliteDb
 ) -> None:

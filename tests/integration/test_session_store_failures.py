@@ -271,7 +271,7 @@ async def test_a_newer_schema_is_refused_by_name_and_version(db: AsyncSqliteDb) 
         await open_store(db, QUICK)
     assert str(refusal.value) == (
         f'"{db.path}" holds sessions in version 7, this teambus knows versions up to 2: '
-        "install a newer teambus or give another db_file"
+        "install a newer teambus or give another database"
     )
 
 

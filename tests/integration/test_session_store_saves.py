@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from teambus.app.databases import AsyncSqliteDb
+from teambus.app.databases import SessionDb
 from teambus.contracts.output import RunStatus
 from teambus_team_runner.sessions import (
     RunInAnotherSession,
@@ -18,8 +17,6 @@ from teambus_team_runner.sessions import (
 )
 from tests.integration.session_runs import (
     QUICK,
-    connections_end,
-    db_in,
     load,
     query,
     run_write,
@@ -28,19 +25,13 @@ from tests.integration.session_runs import (
 
 
 @pytest.fixture
-async def db(tmp_path: Path) -> AsyncIterator[AsyncSqliteDb]:
-    yield db_in(tmp_path)
-    await connections_end()
-
-
-@pytest.fixture
-async def store(db: AsyncSqliteDb) -> AsyncIterator[SessionStore]:
+async def store(db: SessionDb) -> AsyncIterator[SessionStore]:
     opened = await open_store(db, QUICK)
     yield opened
     await opened.close()
 
 
-async def test_saves_that_meet_are_all_stored(store: SessionStore, db: AsyncSqliteDb) -> None:
+async def test_saves_that_meet_are_all_stored(store: SessionStore, db: SessionDb) -> None:
     saves = (store.save(run_write(f"r{n}", n, f"s{n % 7}")) for n in range(1, 51))
     await asyncio.gather(*saves)
     assert sorted(stored_run_ids(db)) == sorted(f"r{n}" for n in range(1, 51))
@@ -48,7 +39,7 @@ async def test_saves_that_meet_are_all_stored(store: SessionStore, db: AsyncSqli
 
 
 async def test_of_saves_that_meet_only_the_refused_one_fails(
-    store: SessionStore, db: AsyncSqliteDb
+    store: SessionStore, db: SessionDb
 ) -> None:
     await store.save(run_write("r0", 9, "old"))
     answers = await asyncio.gather(
@@ -70,7 +61,7 @@ async def test_of_saves_that_meet_only_the_refused_one_fails(
 
 
 async def test_of_saves_that_meet_one_the_database_cannot_take_fails_alone(
-    store: SessionStore, db: AsyncSqliteDb
+    store: SessionStore, db: SessionDb
 ) -> None:
     answers = await asyncio.gather(
         store.save(run_write("r1", 1, "a")),
@@ -80,12 +71,15 @@ async def test_of_saves_that_meet_one_the_database_cannot_take_fails_alone(
     )
     assert answers[0] is answers[2] is None
     assert isinstance(answers[1], StoreUnavailable)
-    assert answers[1].reason == "it failed (SQLITE_CONSTRAINT_NOTNULL)"
+    assert answers[1].reason in (
+        "it failed (SQLITE_CONSTRAINT_NOTNULL)",
+        "it failed (NotNullViolation)",
+    )
     assert sorted(stored_run_ids(db)) == ["r1", "r3"]
 
 
 async def test_of_two_openings_that_meet_the_older_is_fenced(
-    store: SessionStore, db: AsyncSqliteDb
+    store: SessionStore, db: SessionDb
 ) -> None:
     newer, older = store.save(run_write("r2", 2)), store.save(run_write("r1", 1))
     answers = await asyncio.gather(newer, older, return_exceptions=True)
@@ -105,7 +99,7 @@ async def test_a_refused_save_fences_nobody(store: SessionStore) -> None:
 
 @pytest.mark.parametrize("turns", [1, 2, 5, 10])
 async def test_a_save_that_is_cancelled_harms_no_other(
-    store: SessionStore, db: AsyncSqliteDb, turns: int
+    store: SessionStore, db: SessionDb, turns: int
 ) -> None:
     saves = [asyncio.create_task(store.save(run_write(f"r{n}", 1, f"s{n}"))) for n in range(6)]
     for _ in range(turns):
@@ -119,7 +113,7 @@ async def test_a_save_that_is_cancelled_harms_no_other(
 
 
 async def test_closing_finishes_what_waits_and_refuses_what_comes_later(
-    db: AsyncSqliteDb,
+    db: SessionDb,
 ) -> None:
     store = await open_store(db, QUICK)
     saves = [asyncio.create_task(store.save(run_write(f"r{n}", 1, f"s{n}"))) for n in range(80)]
@@ -133,7 +127,7 @@ async def test_closing_finishes_what_waits_and_refuses_what_comes_later(
 
 
 async def test_a_run_that_never_opened_its_session_leaves_only_itself_there(
-    store: SessionStore, db: AsyncSqliteDb
+    store: SessionStore, db: SessionDb
 ) -> None:
     await store.save(run_write("r1", 4, state={"tea": "green"}, user_id="ann"))
     before = query(db, "SELECT * FROM teambus_sessions")
@@ -152,7 +146,7 @@ async def test_a_run_that_never_opened_its_session_leaves_only_itself_there(
 
 
 async def test_a_run_that_never_opened_its_session_is_kept_without_one(
-    store: SessionStore, db: AsyncSqliteDb
+    store: SessionStore, db: SessionDb
 ) -> None:
     await store.save(run_write("r1", 3, opened=False))
     assert stored_run_ids(db) == ["r1"]
@@ -160,7 +154,7 @@ async def test_a_run_that_never_opened_its_session_is_kept_without_one(
 
 
 async def test_a_run_that_never_opened_another_users_session_is_not_kept_there(
-    store: SessionStore, db: AsyncSqliteDb
+    store: SessionStore, db: SessionDb
 ) -> None:
     await store.save(run_write("r1", 4, user_id="ann"))
     answers = await asyncio.gather(

@@ -19,6 +19,15 @@ class FakeConnection:
         self.thread = threading.current_thread()
         self.done: list[str] = []
         self.closed = False
+        self.recovers = False
+        self.broken_off = threading.Event()
+
+    def recover(self) -> bool:
+        assert threading.current_thread() is self.thread
+        return self.recovers
+
+    def break_off(self) -> None:
+        self.broken_off.set()
 
     def close(self) -> None:
         assert threading.current_thread() is self.thread
@@ -207,3 +216,36 @@ def test_a_thread_outlives_its_loop_to_close_its_connection(made: list[FakeConne
     gate.open()
     made[0].thread.join(PATIENCE_S)
     assert (made[0].done, made[0].closed) == (["gate"], True)
+
+
+async def test_a_connection_that_recovers_from_work_that_failed_is_kept(
+    thread: ConnectionThread[FakeConnection], made: list[FakeConnection]
+) -> None:
+    (await thread.do(noting("a"))).recovers = True
+    with pytest.raises(OSError, match="refused"):
+        await thread.do(FakeConnection.refuse)
+    assert (await thread.do(noting("b"))).done == ["a", "refused", "b"]
+    assert len(made) == 1
+
+
+async def test_only_work_that_was_begun_long_ago_is_broken_off(
+    thread: ConnectionThread[FakeConnection], made: list[FakeConnection]
+) -> None:
+    def wait(connection: FakeConnection) -> None:
+        assert connection.broken_off.wait(PATIENCE_S)
+
+    thread.break_off(after_s=0)  # nothing is begun
+    gate = Gate()
+    asked = asyncio.create_task(thread.do(gate.work))
+    await gate.begun()
+    thread.break_off(after_s=60)
+    assert not made[0].broken_off.is_set()
+    gate.open()
+    await asked
+    thread.break_off(after_s=0)
+    assert not made[0].broken_off.is_set()
+    waiting = asyncio.create_task(thread.do(wait))
+    while not waiting.done():
+        thread.break_off(after_s=0)
+        await asyncio.sleep(0)
+    await waiting

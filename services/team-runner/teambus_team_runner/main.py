@@ -56,7 +56,7 @@ from teambus_team_runner.models.limits import ModelLimits
 from teambus_team_runner.parking import Parking, ParkingLimits
 from teambus_team_runner.presence import present
 from teambus_team_runner.runner import Runner
-from teambus_team_runner.sessions import Stores, StoreSettings, StoreUnavailable, StoreUnfit
+from teambus_team_runner.sessions import Access, Stores, StoreSettings, StoreUnavailable, StoreUnfit
 from teambus_team_runner.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -221,7 +221,11 @@ async def _databases(stack: AsyncExitStack, settings: Settings, app: TeamBus) ->
             store_busy_timeout_s=settings.store_busy_timeout_s,
             store_timeout_s=settings.store_timeout_s,
             session_bytes_max=settings.session_bytes_max,
-        )
+            store_readers_max=settings.store_readers_max,
+            store_tries_max=settings.store_tries_max,
+            store_backoff_s=settings.store_backoff_s,
+        ),
+        Access(settings.db_url, settings.db_password),
     )
     stack.push_async_callback(stores.close)
     databases = Databases({each.id: each for each in app.components}, stores)

@@ -37,6 +37,11 @@ class Settings:
     store_busy_timeout_s: float = 5
     session_bytes_max: int = 32 * 1024 * 1024
     store_timeout_s: float = 15
+    store_readers_max: int = 4
+    store_tries_max: int = 6
+    store_backoff_s: float = 0.05
+    db_url: str = field(default="", repr=False, metadata={"is_secret": True})
+    db_password: str = field(default="", repr=False, metadata={"is_secret": True})
     journal_entries_max: int = 10_000
     journal_entry_bytes_max: int = 16 * 1024 * 1024
     journal_patience_s: float = 300

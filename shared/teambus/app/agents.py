@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import field
 from typing import Any
 
-from teambus.app.databases import AsyncSqliteDb
+from teambus.app.databases import SessionDb
 from teambus.app.errors import DefinitionError
 from teambus.app.marks import options_of
 from teambus.app.models import OpenAIChat
@@ -32,7 +32,7 @@ class Agent:
     expected_output: str | None = None
     additional_context: str | None = None
     markdown: bool = False
-    db: AsyncSqliteDb | None = None
+    db: SessionDb | None = None
     tools: list[Callable[..., Any]] = field(default_factory=list)
     tool_call_limit: int | None = at_least(0, default=None)
     pre_hooks: list[Any] = field(default_factory=list)

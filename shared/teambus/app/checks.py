@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from itertools import groupby, pairwise
 from operator import attrgetter
-from pathlib import Path
 from typing import Literal
 
 from teambus.app.agents import Agent, hook_label, hook_mistakes
@@ -66,16 +65,15 @@ def _repeated(things: Iterable[Agent | Team]) -> list[str]:
 
 
 def _databases(components: list[Component]) -> Iterator[str]:
-    seen: dict[str, tuple[Path, str]] = {}
+    seen: dict[str, str] = {}
     for db in (each.db for each in components):
         if db is None:
             continue
-        mine = (db.path, db.session_table)
-        other = seen.setdefault(db.id, mine)
-        if other != mine:
+        other = seen.setdefault(db.id, db.place)
+        if other != db.place:
             yield (
-                f"two databases have the id {db.id!r}: {other[0]} ({other[1]}) and"
-                f" {mine[0]} ({mine[1]}); give one of them an id=..."
+                f"two databases have the id {db.id!r}: {other} and {db.place};"
+                " give one of them an id=..."
             )
 
 

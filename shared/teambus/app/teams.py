@@ -5,7 +5,7 @@ from dataclasses import field
 from typing import Any, TypeAlias
 
 from teambus.app.agents import HISTORY_RUNS_DEFAULT, Agent, hook_mistakes
-from teambus.app.databases import AsyncSqliteDb
+from teambus.app.databases import SessionDb
 from teambus.app.errors import DefinitionError
 from teambus.app.models import OpenAIChat
 from teambus.app.names import id_mistakes, slug
@@ -32,7 +32,7 @@ class Team:
     expected_output: str | None = None
     additional_context: str | None = None
     markdown: bool = False
-    db: AsyncSqliteDb | None = None
+    db: SessionDb | None = None
     tools: list[Callable[..., Any]] = field(default_factory=list)
     tool_call_limit: int | None = at_least(0, default=None)
     pre_hooks: list[Any] = field(default_factory=list)

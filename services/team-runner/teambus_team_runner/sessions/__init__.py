@@ -9,6 +9,7 @@ from teambus_team_runner.sessions.errors import StoreUnavailable as StoreUnavail
 from teambus_team_runner.sessions.errors import StoreUnfit as StoreUnfit
 from teambus_team_runner.sessions.rows import LoadedSession as LoadedSession
 from teambus_team_runner.sessions.rows import RunWrite as RunWrite
+from teambus_team_runner.sessions.settings import Access as Access
 from teambus_team_runner.sessions.settings import StoreSettings as StoreSettings
 from teambus_team_runner.sessions.store import SessionStore as SessionStore
 from teambus_team_runner.sessions.store import Stores as Stores

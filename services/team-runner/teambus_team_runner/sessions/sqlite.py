@@ -6,18 +6,15 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as insert
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.dialects.sqlite.pysqlite import dialect
-from sqlalchemy.engine import result_tuple
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from teambus_team_runner.sessions.errors import StoreUnavailable, StoreUnfit
-
-Identity: TypeAlias = tuple[int, int] | None
-Statement: TypeAlias = sa.Select[Any] | sa.UpdateBase
+from teambus_team_runner.sessions.prepared import PreparedStatements
 
 VERSION_MIN = (3, 35, 0)
 WAL_TRIES = 100
@@ -44,6 +41,10 @@ _REASONS = {
 class SqliteFile:
     """One database file."""
 
+    errors: tuple[type[Exception], ...] = ERRORS
+    schema: str | None = None
+    insert = staticmethod(insert)
+
     def __init__(self, path: Path, busy_timeout_s: float) -> None:
         self.path = path
         self._engine = sa.create_engine(
@@ -54,7 +55,15 @@ class SqliteFile:
             hide_parameters=True,
         )
         sa.event.listen(self._engine, "connect", _make_durable)
-        self._prepared: dict[Statement, _Prepared] = {}
+        self._prepared = PreparedStatements()
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    @property
+    def key(self) -> str:
+        return str(self.path.resolve())
 
     def make_folder(self) -> None:
         if sqlite3.sqlite_version_info < VERSION_MIN:
@@ -62,7 +71,7 @@ class SqliteFile:
             raise StoreUnfit(f"SQLite {needed} is needed, this Python has {sqlite3.sqlite_version}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
-    def identity(self) -> Identity:
+    def identity(self) -> tuple[int, int] | None:
         """Which file is at the path now. A deleted file can still be written to, and is lost."""
         try:
             found = os.stat(self.path)
@@ -74,6 +83,13 @@ class SqliteFile:
         """A connection for the thread that makes it."""
         return SqliteConnection(self._engine.connect(), self._prepared)
 
+    def unavailable(self, error: Exception) -> StoreUnavailable:
+        return unavailable(error)
+
+    def passes(self, error: Exception) -> bool:
+        """Never: who has the lock was waited for, and all else stays as it is."""
+        return False
+
 
 class SqliteConnection:
     """A connection that reads what is committed, and writes in the transactions begun here.
@@ -82,7 +98,7 @@ class SqliteConnection:
     execution through SQLAlchemy costs more than what SQLite does in it.
     """
 
-    def __init__(self, core: sa.Connection, prepared: dict[Statement, "_Prepared"]) -> None:
+    def __init__(self, core: sa.Connection, prepared: PreparedStatements) -> None:
         self.core = core
         self._prepared = prepared
         self._driver: Any = core.connection.driver_connection
@@ -96,14 +112,18 @@ class SqliteConnection:
         raise StoreUnavailable(_LOCKED)
 
     def rows(self, statement: sa.Select[Any], values: dict[str, Any]) -> list[sa.Row[Any]]:
-        prepared = self._of(statement)
+        prepared = self._prepared.of(statement, _DIALECT)
         found = self._driver.execute(prepared.text, prepared.fixed | values).fetchall()
         return [prepared.row(row) for row in found]
 
     def put(self, statement: sa.UpdateBase, rows: Sequence[dict[str, Any]]) -> list[bool]:
-        execute, prepared = self._driver.execute, self._of(statement)
+        execute = self._driver.execute
+        prepared = self._prepared.of(statement, _DIALECT)
         text, fixed = prepared.text, prepared.fixed
         return [bool(execute(text, fixed | row).fetchall()) for row in rows]
+
+    def begin_exclusive(self) -> None:
+        self.core.exec_driver_sql("BEGIN IMMEDIATE")
 
     def begin(self) -> None:
         self._driver.execute("BEGIN IMMEDIATE")
@@ -114,14 +134,15 @@ class SqliteConnection:
     def rollback(self) -> None:
         self._driver.execute("ROLLBACK")
 
+    def recover(self) -> bool:
+        return False  # a file may be damaged, and is opened again in no time
+
+    def break_off(self) -> None:
+        """A file that hangs cannot be let go of."""
+
     def close(self) -> None:
         with suppress(SQLAlchemyError, sqlite3.Error):  # it may be closed because it is broken
             self.core.close()
-
-    def _of(self, statement: Statement) -> "_Prepared":
-        if (prepared := self._prepared.get(statement)) is None:
-            prepared = self._prepared[statement] = _Prepared(statement)
-        return prepared
 
     def _uses_wal(self) -> bool:
         try:
@@ -133,25 +154,8 @@ class SqliteConnection:
         return True
 
 
-class _Prepared:
-    """A statement as the driver takes it. Types convert nothing: JSON is kept as text."""
-
-    def __init__(self, statement: Statement) -> None:
-        compiled = statement.compile(dialect=_DIALECT)
-        self.text = str(compiled)
-        binds = compiled.binds
-        self.fixed = {k: v for k, v in compiled.params.items() if not binds[k].required}
-        columns = statement.selected_columns if isinstance(statement, sa.Select) else ()
-        self.row = result_tuple([str(column.key) for column in columns])
-
-
 def _make_durable(connection: Any, _: object) -> None:
     connection.execute("PRAGMA synchronous=FULL")
-
-
-def begin_exclusive(connection: sa.Connection) -> None:
-    """Begin a transaction in which tables may be made, all or none, by one process at a time."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def unavailable(error: Exception) -> StoreUnavailable:

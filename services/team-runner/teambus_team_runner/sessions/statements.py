@@ -7,7 +7,6 @@ from typing import Any, get_args
 import sqlalchemy as sa
 
 from teambus.contracts.sessions_api import SortField
-from teambus_team_runner.sessions.sqlite import insert
 from teambus_team_runner.sessions.tables import Tables
 
 ESCAPE = "\\"
@@ -43,7 +42,7 @@ class Statements:
         self.delete_session = (
             sa.delete(tables.sessions).where(*self._one()).returning(self._sessions.session_id)
         )
-        self.put_run = insert(tables.runs).returning(self._runs.run_id)
+        self.put_run = tables.insert(tables.runs).returning(self._runs.run_id)
 
     def _one(self) -> list[sa.ColumnElement[bool]]:
         return [
@@ -107,7 +106,8 @@ class Statements:
         )
 
     def _between(self) -> list[sa.ColumnElement[bool]]:
-        after, before = (sa.bindparam(name, type_=sa.Double) for name in ("after", "before"))
+        # PostgreSQL must be told the type of what may be null.
+        after, before = (sa.cast(sa.bindparam(name), sa.Double) for name in ("after", "before"))
         return [
             sa.or_(after.is_(None), self._runs.completed_at >= after),
             sa.or_(before.is_(None), self._runs.created_at <= before),
@@ -130,9 +130,9 @@ class Statements:
             .order_by(self._runs.fence)
         )
 
-    def _create(self) -> sa.Insert:
+    def _create(self) -> Any:
         """Insert if there is none of this id."""
-        create = insert(self._tables.sessions)
+        create = self._tables.insert(self._tables.sessions)
         key = [self._sessions.tenant, self._sessions.session_id]
         return create.on_conflict_do_nothing(index_elements=key).returning(
             self._sessions.session_id

@@ -1,18 +1,19 @@
 """The session store: what runs find in their team's database, and what they leave there."""
 
 import asyncio
-from typing import Any
+import importlib
+from typing import Any, cast
 
 import sqlalchemy as sa
 
 from teambus.app.contexts import Session
-from teambus.app.databases import AsyncSqliteDb
+from teambus.app.databases import AsyncSqliteDb, SessionDb
 from teambus.contracts.ids import RunId, SessionId, TeamId, Tenant
 from teambus.contracts.output import TeamRunOutput
 from teambus.contracts.sessions_api import SessionsQuestion
 from teambus_team_runner.sessions.answering import Librarian
-from teambus_team_runner.sessions.database import Database
-from teambus_team_runner.sessions.errors import SessionNotFound
+from teambus_team_runner.sessions.database import Database, Place
+from teambus_team_runner.sessions.errors import SessionNotFound, StoreUnfit
 from teambus_team_runner.sessions.rows import (
     LoadedSession,
     RunWrite,
@@ -22,10 +23,12 @@ from teambus_team_runner.sessions.rows import (
     rows_of,
     session_of,
 )
-from teambus_team_runner.sessions.settings import StoreSettings
+from teambus_team_runner.sessions.settings import Access, StoreSettings
 from teambus_team_runner.sessions.sqlite import SqliteFile, unavailable
 from teambus_team_runner.sessions.tables import Tables
 from teambus_team_runner.sessions.writing import Writer
+
+NO_ACCESS = Access()
 
 
 class SessionStore:
@@ -109,35 +112,60 @@ class SessionStore:
         return await self._database.read(lambda connection: connection.rows(statement, values))
 
 
-async def open_store(db: AsyncSqliteDb, settings: StoreSettings) -> SessionStore:
+async def open_store(
+    db: SessionDb, settings: StoreSettings, access: Access = NO_ACCESS
+) -> SessionStore:
     """Open a store, making folder, file and tables that are missing.
 
-    Raises `StoreUnfit` when the file is not one to keep sessions in.
+    Raises `StoreUnfit` when the database is not one to keep sessions in.
     """
+    return await _opened(_place(db, settings, access), db.session_table, settings)
+
+
+async def _opened(place: Place, session_table: str, settings: StoreSettings) -> SessionStore:
+    tables = Tables(session_table, schema=place.schema, insert=place.insert)
+    store = SessionStore(Database(place, tables, settings), tables, settings)
+    await store.open()
+    return store
+
+
+def _place(db: SessionDb, settings: StoreSettings, access: Access) -> Place:
+    if not isinstance(db, AsyncSqliteDb):
+        return cast("Place", _postgres().PostgresServer.of(db, settings, access))
     file = SqliteFile(db.path, settings.store_busy_timeout_s)
     try:
         file.make_folder()
     except OSError as error:
         raise unavailable(error) from error
-    tables = Tables(db.session_table)
-    store = SessionStore(Database(file, tables, settings), tables, settings)
-    await store.open()
-    return store
+    return file
+
+
+def _postgres() -> Any:
+    """Imported when it is needed: who has no PostgreSQL has no driver of it."""
+    try:
+        return importlib.import_module("teambus_team_runner.sessions.postgres")
+    except ImportError as error:
+        raise StoreUnfit(
+            f"AsyncPostgresDb needs the PostgreSQL driver ({error}): "
+            "pip install 'teambus-team-runner[postgres]'"
+        ) from error
 
 
 class Stores:
-    """The stores of one process: teams that name the same file and table share one."""
+    """The stores of one process: teams that name the same place and table share one."""
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreSettings, access: Access = NO_ACCESS) -> None:
         self._settings = settings
+        self._access = access
         self._stores: dict[tuple[str, str], SessionStore] = {}
         self._opening = asyncio.Lock()
 
-    async def open(self, db: AsyncSqliteDb) -> SessionStore:
-        key = (str(db.path.resolve()), db.session_table)
+    async def open(self, db: SessionDb) -> SessionStore:
+        place = _place(db, self._settings, self._access)
+        key = (place.key, db.session_table)
         async with self._opening:
             if key not in self._stores:
-                self._stores[key] = await open_store(db, self._settings)
+                self._stores[key] = await _opened(place, db.session_table, self._settings)
         return self._stores[key]
 
     async def close(self) -> None:

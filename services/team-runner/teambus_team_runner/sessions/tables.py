@@ -1,23 +1,32 @@
 """The tables of one session store, and every statement on them, built once."""
 
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from teambus.contracts.output import RunStatus
-from teambus_team_runner.sessions.sqlite import insert
 
 
 class Tables:
     """Sessions under the name the user gave, their runs beside them. JSON is kept as text."""
 
-    def __init__(self, session_table: str) -> None:
+    def __init__(
+        self,
+        session_table: str,
+        *,
+        schema: str | None = None,
+        insert: Callable[[sa.Table], Any] = sqlite.insert,
+    ) -> None:
         self.name = session_table
-        self.metadata = sa.MetaData()
+        self.schema = schema
+        self.insert = insert
+        self.metadata = sa.MetaData(schema=schema)
         self.sessions = _sessions(session_table, self.metadata)
         self.runs = _runs(session_table, self.metadata)
-        self.put_session = _put_session(self.sessions)
-        self.put_run = _put_run(self.runs)
+        self.put_session = _put_session(self.sessions, insert(self.sessions))
+        self.put_run = _put_run(self.runs, insert(self.runs))
         self.session = self._session()
         self.session_with_history = self._session_with_history()
         self.replace_run = _replace_run(self.runs)
@@ -107,9 +116,8 @@ def _runs(name: str, metadata: sa.MetaData) -> sa.Table:
     )
 
 
-def _put_session(sessions: sa.Table) -> sa.Insert:
+def _put_session(sessions: sa.Table, put: Any) -> Any:
     """Insert or update, unless a newer opening wrote; gives back the keys of those written."""
-    put = insert(sessions)
     new = put.excluded
     # A session that was made before its first run may not say whose it is.
     is_nobodys = sessions.c.team_id == ""
@@ -131,9 +139,8 @@ def _put_session(sessions: sa.Table) -> sa.Insert:
     ).returning(sessions.c.tenant, sessions.c.session_id)
 
 
-def _put_run(runs: sa.Table) -> sa.Insert:
+def _put_run(runs: sa.Table, put: Any) -> Any:
     """Insert if absent; gives back the keys of those that now stand in the session given."""
-    put = insert(runs)
     return put.on_conflict_do_update(
         index_elements=[runs.c.tenant, runs.c.run_id],
         set_={"run_id": runs.c.run_id},

@@ -5,6 +5,8 @@ the loop goes there together and comes back together.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
@@ -14,11 +16,17 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 T = TypeVar("T")
 
 
-class Closable(Protocol):
+class Recoverable(Protocol):
+    def recover(self) -> bool:
+        """Undo what is not committed, and say whether more can be done on this connection."""
+
+    def break_off(self) -> None:
+        """Called in another thread: let what waits for the database fail."""
+
     def close(self) -> None: ...
 
 
-C = TypeVar("C", bound=Closable)
+C = TypeVar("C", bound=Recoverable)
 
 
 class _Unit(NamedTuple):
@@ -32,15 +40,16 @@ class _Outcome(NamedTuple):
 
 
 class ConnectionThread(Generic[C]):
-    """Does units of work one after the other. One that fails costs the connection, made anew then.
+    """Does units of work one after the other. What one that fails did not commit is undone.
 
-    What is not committed is undone by that. The thread starts with the first unit.
+    A connection that does not recover from it is made anew. The thread starts with the first unit.
     """
 
     def __init__(self, connect: Callable[[], C], name: str) -> None:
         self.busy = 0  # units that are in the thread
         self._connect = connect
         self._connection: C | None = None
+        self._begun_at = math.inf
         self._loop = asyncio.get_running_loop()
         self._gathered: list[_Unit] = []
         self._given: SimpleQueue[list[_Unit] | None] = SimpleQueue()
@@ -69,6 +78,12 @@ class ConnectionThread(Generic[C]):
         if self._thread.ident is None:
             self._ended.set()
         self._given.put(None)
+
+    def break_off(self, *, after_s: float) -> None:
+        """Let the unit that is being done fail, when it was begun so long ago."""
+        connection = self._connection
+        if connection is not None and time.monotonic() - self._begun_at >= after_s:
+            connection.break_off()
 
     async def ended(self) -> None:
         await self._ended.wait()
@@ -105,10 +120,14 @@ class ConnectionThread(Generic[C]):
         try:
             if self._connection is None:
                 self._connection = self._connect()
+            self._begun_at = time.monotonic()
             return _Outcome(unit.work(self._connection))
         except Exception as error:  # noqa: BLE001 - whoever asked for it hears of it
-            self._drop()
+            if self._connection is None or not self._connection.recover():
+                self._drop()
             return _Outcome(error=error)
+        finally:
+            self._begun_at = math.inf
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

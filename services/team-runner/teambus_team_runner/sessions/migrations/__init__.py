@@ -16,9 +16,12 @@ from alembic.script import Script, ScriptDirectory
 FOLDER = Path(__file__).parent
 
 
-def upgrade(connection: sa.Connection, session_table: str, version: int) -> None:
+def upgrade(
+    connection: sa.Connection, session_table: str, version: int, *, schema: str | None = None
+) -> None:
     """Make the tables of `version`, 0 for none, those of the newest. Begins and ends nothing."""
-    context = MigrationContext.configure(connection, opts={"session_table": session_table})
+    opts = {"session_table": session_table, "schema": schema}
+    context = MigrationContext.configure(connection, opts=opts)
     with Operations.context(context):
         for revision in revisions(after=version):
             revision.module.upgrade()

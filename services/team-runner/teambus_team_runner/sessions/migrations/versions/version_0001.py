@@ -8,7 +8,8 @@ down_revision = None
 
 
 def upgrade() -> None:
-    sessions = op.get_context().opts["session_table"]
+    options = op.get_context().opts
+    sessions, schema = options["session_table"], options["schema"]
     op.create_table(
         sessions,
         sa.Column("tenant", sa.Text, primary_key=True),
@@ -21,6 +22,7 @@ def upgrade() -> None:
         sa.Column("fence", sa.BigInteger, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("updated_at", sa.BigInteger, nullable=False),
+        schema=schema,
     )
     op.create_table(
         f"{sessions}_runs",
@@ -37,6 +39,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("completed_at", sa.Double, nullable=False),
         sa.Column("output", sa.Text, nullable=False),
+        schema=schema,
     )
     in_order = ["tenant", "session_id", "fence"]
-    op.create_index(f"{sessions}_runs_in_order", f"{sessions}_runs", in_order)
+    op.create_index(f"{sessions}_runs_in_order", f"{sessions}_runs", in_order, schema=schema)

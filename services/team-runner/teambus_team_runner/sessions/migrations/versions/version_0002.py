@@ -18,30 +18,44 @@ ROWS_AT_ONCE = 50
 
 
 def upgrade() -> None:
-    sessions = op.get_context().opts["session_table"]
-    _upgrade_runs(f"{sessions}_runs")
-    op.add_column(
-        sessions, sa.Column("session_type", sa.Text, nullable=False, server_default="team")
-    )
-    op.add_column(sessions, sa.Column("given_name", sa.Text))
-    op.add_column(sessions, sa.Column("summary", sa.Text))
-    op.create_index(f"{sessions}_by_age", sessions, ["tenant", "created_at", "session_id"])
+    options = op.get_context().opts
+    sessions, schema = options["session_table"], options["schema"]
+    _upgrade_runs(f"{sessions}_runs", schema)
+    for column in (
+        sa.Column("session_type", sa.Text, nullable=False, server_default="team"),
+        sa.Column("given_name", sa.Text),
+        sa.Column("summary", sa.Text),
+    ):
+        op.add_column(sessions, column, schema=schema)
+    by_age = ["tenant", "created_at", "session_id"]
+    op.create_index(f"{sessions}_by_age", sessions, by_age, schema=schema)
 
 
-def _upgrade_runs(runs: str) -> None:
+def _upgrade_runs(runs: str, schema: str | None) -> None:
     """The runs get a new table, because a column added behind the outputs is found only by reading
     through them.
     """
     old = f"{runs}_v1"
-    op.drop_index(f"{runs}_in_order", runs)
-    op.rename_table(runs, old)
-    new = op.create_table(runs, *_columns())
+    op.drop_index(f"{runs}_in_order", runs, schema=schema)
+    op.rename_table(runs, old, schema=schema)
     connection = op.get_bind()
-    rows = connection.execute(sa.select(sa.text("*")).select_from(sa.table(old)))
+    _free_key_name(connection, runs, schema)
+    new = op.create_table(runs, *_columns(), schema=schema)
+    rows = connection.execute(sa.select(sa.text("*")).select_from(sa.table(old, schema=schema)))
     for some in rows.mappings().partitions(ROWS_AT_ONCE):
         connection.execute(new.insert(), [_of_this_version(row) for row in some])
-    op.drop_table(old)
-    op.create_index(f"{runs}_in_order", runs, ["tenant", "session_id", "fence"])
+    op.drop_table(old, schema=schema)
+    in_order = ["tenant", "session_id", "fence"]
+    op.create_index(f"{runs}_in_order", runs, in_order, schema=schema)
+
+
+def _free_key_name(connection: sa.Connection, runs: str, schema: str | None) -> None:
+    """PostgreSQL leaves a renamed table its key's name, which the new table is to have."""
+    if connection.dialect.name == "postgresql":
+        quote = connection.dialect.identifier_preparer.quote
+        key = f"{quote(schema)}." if schema else ""
+        key += quote(f"{runs}_pkey")
+        op.execute(f"ALTER INDEX {key} RENAME TO {quote(f'{runs}_v1_pkey')}")
 
 
 def _columns() -> list[sa.Column[Any]]:
