@@ -137,7 +137,9 @@ class Faults:
 
     async def _kill_children(self, count: int | None) -> None:
         """Processes that call hooks: so many of one hook-runner's, or all."""
-        if (victim := self._service(self.house.hook_runners)) is None:
+        # They are back so soon that any number of their runners may be harmed so.
+        victim = self._service(self.house.hook_runners, harmed_max=len(self.house.services))
+        if victim is None:
             return
         with self.harms.done("kill hook processes of", victim.name):
             children = sorted(await asyncio.to_thread(below, victim.pid))
@@ -250,7 +252,9 @@ class Faults:
         if code != 0:
             self.unclean.append(f"{service.name} ended with {code} at {time.time():.3f}")
 
-    def _service(self, among: list[Service] | None = None) -> Service | None:
+    def _service(
+        self, among: list[Service] | None = None, harmed_max: int = HARMED_MAX
+    ) -> Service | None:
         """Somebody whom nobody else harms: nobody else may from now on, until it is mended."""
         free = [
             each
@@ -258,7 +262,7 @@ class Faults:
             if self._is_free(each) and each.name.startswith(self.aim.victims)
         ]
         harmed = sum(each.name in self.harms.harmed for each in self.house.services)
-        if not free or harmed >= HARMED_MAX:
+        if not free or harmed >= harmed_max:
             return None
         victim = self.chance.choice(free)
         self.harms.harmed.add(victim.name)

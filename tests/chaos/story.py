@@ -22,7 +22,7 @@ from tests.chaos.remains import Memory, orphans
 from tests.chaos.report import Row
 
 LOOK_S = 0.5
-PAUSE_S = 0.2
+PAUSE_S = 0.15
 
 
 @dataclass(frozen=True, slots=True)
