@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
+from tests.chaos.house import Size
 from tests.chaos.report import table
 from tests.chaos.story import PAUSE_S, Plan, live_through
 
@@ -25,8 +26,10 @@ def main() -> None:
     plan = Plan(
         seed=arguments.seed,
         duration_s=arguments.duration_s,
+        kills_max=arguments.kills,
         askers=arguments.askers,
         pause_s=arguments.pause_s,
+        size=Size(nodes=arguments.nodes),
     )
     rows = uvloop.run(live_through(plan, folder))
     print(table(rows))
@@ -42,6 +45,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--duration-s", type=float, default=DURATION_S, help="of faults")
+    parser.add_argument("--kills", type=int, help="enough once so many processes were killed")
+    parser.add_argument("--nodes", type=int, choices=(1, 3), default=1, help="servers of the bus")
     parser.add_argument("--pause-s", type=float, default=PAUSE_S, help="between two faults, mean")
     parser.add_argument("--askers", type=int, default=12, help="clients, one run each at a time")
     parser.add_argument("--keep", action="store_true", help="keep the folder, whatever happened")

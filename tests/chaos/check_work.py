@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from teambus.contracts.journal import AttemptStarted, ModelAnswered, ToolReturned
 from teambus.contracts.run import RunCompleted
 from teambus.testing.model.calls import ScriptedCall
-from tests.chaos.faults import Fault
+from tests.chaos.harms import Fault
 from tests.chaos.house import ACK_WAIT_S, MODEL_TIMEOUT_S, key_of
 from tests.chaos.outside import Outside, run_named_in
 from tests.chaos.report import Row

@@ -204,10 +204,6 @@ class _Refused(Exception):
 
 
 def note_oddity(ask: Ask, response: httpx2.Response) -> None:
-    """A refusal that is not one of those promised: 503 with when to come again, or 504 with where
-    to ask for the run.
-    """
-    if response.status_code == 504 and "poll" in response.json():
-        return
+    """A refusal that is not the one promised: 503 with when to come again."""
     if response.status_code != 503 or "retry-after" not in response.headers:
         ask.oddities.append(f"{response.status_code}: {response.text[:200]}")

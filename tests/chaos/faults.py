@@ -5,23 +5,27 @@ import os
 import random
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from tests.chaos.harms import Harms
 from tests.chaos.house import ACK_WAIT_S, House
 from tests.chaos.load import TOOL_WORDS
-from tests.chaos.nodes import Node
+from tests.chaos.node_faults import NodeFaults
 from tests.chaos.nursery import NotReady, Service
 from tests.support.supervised import below
 
 STOP_S = 20.0
-NO_BUS = "the bus is not usable"
-BUS_AWAY_S = 3.0
+AWAY_S = 1.0
 FROZEN_S = 2.5 * ACK_WAIT_S
 LOOK_S = 0.1
+ONE_LINK_SHARE = 0.3
+STILLBORN_SHARE = 0.3
+STARTING_S = 0.5
+TOGETHER_MAX = 3
 HARMED_MAX = 4
 """At once, so that on a slow machine too somebody gets work done between two deaths."""
 USE_THE_TOOL = {
@@ -39,7 +43,9 @@ MODEL_FAULTS = (
 )
 WEIGHTS: Mapping[str, float] = {
     "kill": 12,
-    "kill hook process": 8,
+    "kill several": 3,
+    "kill hook process": 10,
+    "kill hook processes": 2,
     "terminate": 4,
     "freeze": 3,
     "cut": 2,
@@ -47,19 +53,10 @@ WEIGHTS: Mapping[str, float] = {
     "kill bus": 1.5,
     "stop bus": 0.5,
     "freeze bus": 0.5,
+    "cut bus": 0.5,
     "spoil model": 2,
     "kill all": 0.15,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that went wrong, and from when to when."""
-
-    what: str
-    whom: str
-    at: float
-    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,73 +69,89 @@ class Aim:
 
 @dataclass
 class Faults:
-    """Does harm until it is stopped. `kills` are processes ended by SIGKILL."""
+    """Does harm until there was enough of it."""
 
     house: House
     chance: random.Random
     pause_s: float
     aim: Aim = field(default_factory=Aim)
-    happened: list[Fault] = field(default_factory=list)
-    kills: Counter[str] = field(default_factory=Counter)
     surprises: list[str] = field(default_factory=list)
     unclean: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._busy: set[str] = set()
+        self.harms = Harms(self.chance)
+        bus = NodeFaults(self.house.nodes, self.harms)
         self._mending: set[asyncio.Task[None]] = set()
         self._acts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "kill": self._kill,
-            "kill hook process": self._kill_child,
+            "kill several": self._kill_several,
+            "kill hook process": partial(self._kill_children, 1),
+            "kill hook processes": partial(self._kill_children, None),
             "terminate": self._terminate,
             "freeze": self._freeze,
             "cut": self._cut,
             "deafen": self._deafen,
-            "kill bus": self._kill_bus,
-            "stop bus": self._stop_bus,
-            "freeze bus": self._freeze_bus,
+            "kill bus": bus.kill,
+            "stop bus": bus.stop,
+            "freeze bus": bus.freeze,
+            "cut bus": bus.cut,
             "spoil model": self._spoil_model,
-            "kill all": self._kill_all,
+            "kill all": partial(self._kill_all, bus),
         }
 
-    async def go_on(self, seconds: float) -> None:
-        """Returns when all is mended."""
+    async def go_on(self, seconds: float, kills_max: int | None = None) -> None:
+        """For so long, or until so many were killed; returns when all is mended."""
         await self.house.model.rules([USE_THE_TOOL])
         watching = asyncio.create_task(self._watch(), name="watch for surprises")
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        while time.monotonic() < until and not self._killed(kills_max):
             await asyncio.sleep(self.chance.expovariate(1 / self.pause_s))
             weights = self.aim.weights
             act = self.chance.choices([*weights], [*weights.values()])[0]
             task = asyncio.create_task(self._acts[act]())
             self._mending.add(task)
-            task.add_done_callback(self._mending.discard)
+            task.add_done_callback(self._mended)
         while self._mending:
             await asyncio.gather(*self._mending)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await self.house.model.rules([USE_THE_TOOL])
 
-    async def _kill(self) -> None:
-        if (victim := self._service()) is None:
-            return
-        async with self._harm("kill", victim.name):
-            await self._end(victim)
-            await self._away()
-            await self._revive(victim)
+    def _killed(self, kills_max: int | None) -> bool:
+        return kills_max is not None and self.harms.kills.total() >= kills_max
 
-    async def _kill_child(self) -> None:
-        if (victim := self._service(self.house.hook_runners)) is None:
+    def _mended(self, task: asyncio.Task[None]) -> None:
+        self._mending.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self.surprises.append(f"a fault could not be done or mended: {error!r}")
+
+    async def _kill(self) -> None:
+        if (victim := self._service()) is not None:
+            await self._kill_this(victim, "kill")
+
+    async def _kill_several(self) -> None:
+        """At the same moment."""
+        victims = [self._service() for _ in range(self.chance.randint(2, TOGETHER_MAX))]
+        kills = [self._kill_this(each, "kill together") for each in victims if each is not None]
+        await asyncio.gather(*kills)
+
+    async def _kill_children(self, count: int | None) -> None:
+        """Processes that call hooks: so many of one hook-runner's, or all."""
+        # They are back so soon that any number of their runners may be harmed so.
+        victim = self._service(self.house.hook_runners, harmed_max=len(self.house.services))
+        if victim is None:
             return
-        async with self._harm("kill a hook process of", victim.name):
+        with self.harms.done("kill hook processes of", victim.name):
             children = sorted(await asyncio.to_thread(below, victim.pid))
-            with suppress(ProcessLookupError, IndexError):
-                os.kill(self.chance.choice(children), signal.SIGKILL)
-                self.kills["hook process"] += 1
+            for child in self.chance.sample(children, len(children))[:count]:
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+                    self.harms.kills["hook process"] += 1
 
     async def _terminate(self) -> None:
         if (victim := self._service()) is None:
             return
-        async with self._harm("terminate", victim.name):
+        with self.harms.done("terminate", victim.name):
             victim.signal(signal.SIGTERM)
             try:
                 async with asyncio.timeout(STOP_S):
@@ -153,7 +166,7 @@ class Faults:
     async def _freeze(self) -> None:
         if (victim := self._service()) is None:
             return
-        async with self._harm("freeze", victim.name):
+        with self.harms.done("freeze", victim.name):
             victim.signal(signal.SIGSTOP)
             await asyncio.sleep(self.chance.uniform(0.05, FROZEN_S))
             victim.signal(signal.SIGCONT)
@@ -168,7 +181,9 @@ class Faults:
         if (victim := self._service()) is None:
             return
         links = self.house.links[victim.name]
-        async with self._harm(what, victim.name):
+        if self.chance.random() < ONE_LINK_SHARE:
+            links = [self.chance.choice(links)]
+        with self.harms.done(what, victim.name):
             for link in links:
                 if deaf:
                     link.deaf = True
@@ -178,59 +193,47 @@ class Faults:
             for link in links:
                 link.mend()
 
-    async def _kill_bus(self) -> None:
-        async with self._node_harm("kill") as node:
-            if node is not None:
-                await node.kill()
-                self.kills["nats-server"] += 1
-                await self._away(BUS_AWAY_S)
-                await node.start()
-
-    async def _stop_bus(self) -> None:
-        async with self._node_harm("stop") as node:
-            if node is not None:
-                await node.stop()
-                await self._away(BUS_AWAY_S)
-                await node.start()
-
-    async def _freeze_bus(self) -> None:
-        async with self._node_harm("freeze") as node:
-            if node is not None:
-                node.signal(signal.SIGSTOP)
-                await asyncio.sleep(self.chance.uniform(0.05, BUS_AWAY_S))
-                node.signal(signal.SIGCONT)
-
     async def _spoil_model(self) -> None:
-        if "model" in self._busy:
+        if "model" in self.harms.harmed:
             return
         rule = {**self.chance.choice(MODEL_FAULTS), "times": self.chance.randint(1, 4)}
-        async with self._harm(f"spoil {rule}", "model"):
+        with self.harms.done(f"spoil {rule}", "model"):
             await self.house.model.rules([rule, USE_THE_TOOL])
             await asyncio.sleep(self.chance.uniform(0.2, 1))
 
-    async def _kill_all(self) -> None:
+    async def _kill_all(self, bus: NodeFaults) -> None:
         victims = [each for each in self.house.services if self._is_free(each)]
-        self._busy.update(each.name for each in victims)
-        await asyncio.gather(self._kill_bus(), *(self._kill_this(each) for each in victims))
+        self.harms.harmed.update(each.name for each in victims)
+        kills = [self._kill_this(each, "kill with all") for each in victims]
+        await asyncio.gather(bus.kill_all(), *kills)
 
-    async def _kill_this(self, victim: Service) -> None:
-        async with self._harm("kill with all", victim.name):
+    async def _kill_this(self, victim: Service, what: str) -> None:
+        with self.harms.done(what, victim.name):
             await self._end(victim)
+            await self.harms.away(AWAY_S)
             await self._revive(victim)
 
     async def _end(self, victim: Service) -> None:
-        self.kills[victim.name.rpartition("-")[0]] += 1
+        self._count(victim)
         await victim.kill()
 
-    async def _away(self, seconds_max: float = 1.0) -> None:
-        """Mostly it is back at once."""
-        if self.chance.random() < 0.3:
-            await asyncio.sleep(self.chance.uniform(0, seconds_max))
+    def _count(self, victim: Service) -> None:
+        self.harms.kills[victim.name.rpartition("-")[0]] += 1
 
     async def _revive(self, service: Service) -> None:
         while not service.running:
             with suppress(NotReady):
-                await service.start()
+                await self._start(service)
+
+    async def _start(self, service: Service) -> None:
+        """Now and then it is killed before it is ready."""
+        starting = asyncio.create_task(service.start())
+        if self.chance.random() < STILLBORN_SHARE:
+            await asyncio.wait({starting}, timeout=self.chance.uniform(0, STARTING_S))
+            if service.running and not starting.done():
+                self._count(service)
+                service.signal(signal.SIGKILL)
+        await starting
 
     async def _watch(self) -> None:
         """Nobody ends but by us."""
@@ -238,75 +241,32 @@ class Faults:
             await asyncio.sleep(LOOK_S)
             for service in self.house.services:
                 if service.gone and self._is_free(service):
-                    async with self._harm("find dead", service.name):
-                        self._judge_surprise(service, await service.ended())
+                    with self.harms.done("find dead", service.name):
+                        code = await service.ended()
+                        told = f"{service.name} ended by itself with {code} at {time.time():.3f}"
+                        self.surprises.append(told)
                         await self._revive(service)
-
-    def _judge_surprise(self, service: Service, code: int) -> None:
-        """Without a bus in its first moments a service ends, to be started again."""
-        told = f"{service.name} ended by itself with {code} at {time.time():.3f}"
-        (self.unclean if NO_BUS in service.last_word() else self.surprises).append(told)
 
     def _judge_end(self, service: Service, code: int) -> None:
         """Cut off from the bus it may not end as it should, and says so."""
         if code != 0:
             self.unclean.append(f"{service.name} ended with {code} at {time.time():.3f}")
 
-    def _service(self, among: list[Service] | None = None) -> Service | None:
+    def _service(
+        self, among: list[Service] | None = None, harmed_max: int = HARMED_MAX
+    ) -> Service | None:
         """Somebody whom nobody else harms: nobody else may from now on, until it is mended."""
         free = [
             each
             for each in among or self.house.services
             if self._is_free(each) and each.name.startswith(self.aim.victims)
         ]
-        if not free or len(self._busy) >= HARMED_MAX:
+        harmed = sum(each.name in self.harms.harmed for each in self.house.services)
+        if not free or harmed >= harmed_max:
             return None
         victim = self.chance.choice(free)
-        self._busy.add(victim.name)
+        self.harms.harmed.add(victim.name)
         return victim
 
     def _is_free(self, service: Service) -> bool:
-        return service.name not in self._busy and service.running
-
-    def _harm(self, what: str, whom: str) -> "_Harm":
-        return _Harm(self, what, whom)
-
-    def _node_harm(self, what: str) -> "_NodeHarm":
-        return _NodeHarm(self, what)
-
-
-class _Harm:
-    """Keeps others from the victim meanwhile, and writes down what happened."""
-
-    def __init__(self, faults: Faults, what: str, whom: str) -> None:
-        self._faults = faults
-        self._what = what
-        self._whom = whom
-        self._at = 0.0
-
-    async def __aenter__(self) -> None:
-        self._faults._busy.add(self._whom)
-        self._at = time.time()
-
-    async def __aexit__(self, *_: object) -> None:
-        self._faults._busy.discard(self._whom)
-        self._faults.happened.append(Fault(self._what, self._whom, self._at, time.time()))
-
-
-class _NodeHarm:
-    """The same for one server of the bus at a time; None while another is harmed."""
-
-    def __init__(self, faults: Faults, what: str) -> None:
-        self._faults = faults
-        self._harm = _Harm(faults, what, "bus")
-        self._does = "bus" not in faults._busy
-
-    async def __aenter__(self) -> Node | None:
-        if not self._does:
-            return None
-        await self._harm.__aenter__()
-        return self._faults.chance.choice(self._faults.house.nodes)
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._does:
-            await self._harm.__aexit__()
+        return service.name not in self.harms.harmed and service.running

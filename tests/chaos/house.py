@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 
 from teambus.testing.model import ModelServer
-from tests.chaos.nodes import Node, bus_of_one
+from tests.chaos.nodes import Node, bus_of_one, bus_of_three
 from tests.chaos.nursery import Cradle, Service
 from tests.support.link import Link, link_to
 from tests.support.system import free_port
@@ -50,8 +50,9 @@ SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many of each service."""
+    """How many of each. `nodes` are the servers of the bus: one, or three that replicate."""
 
+    nodes: int = 1
     gateways: int = 2
     team_runners: int = 3
     hook_runners: int = 2
@@ -85,7 +86,8 @@ async def house(
 ) -> AsyncIterator[House]:
     """Provisioned, and everything running."""
     async with AsyncExitStack() as stack:
-        nodes = await stack.enter_async_context(bus_of_one(folder))
+        bus = bus_of_one if size.nodes == 1 else bus_of_three
+        nodes = await stack.enter_async_context(bus(folder))
         log = folder / "calls.jsonl"
         model = await stack.enter_async_context(ModelServer(latency_ms=20, log=log))
         made = House(folder, nodes, model)
@@ -103,6 +105,7 @@ def _environment(made: House) -> dict[str, str]:
         (folder / name).touch()
     return {
         **SETTINGS,
+        "TOPOLOGY_REPLICAS": str(len(made.nodes)),
         "PYTHONPATH": os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)]),
         "TEAMBUS_APP": str(APP),
         "TEAMBUS_APP_DIR": str(folder),
@@ -139,8 +142,10 @@ async def _furnish(
         cradle = await stack.enter_async_context(Cradle(module, environment, log))
         for n in range(1, count + 1):
             name = f"{module.removeprefix('teambus_').replace('_', '-')}-{n}"
-            links = [await stack.enter_async_context(link_to(each.port)) for each in made.nodes]
-            made.links[name] = links
+            links = made.links[name] = [
+                await stack.enter_async_context(link_to(each.port, each.host))
+                for each in made.nodes
+            ]
             own = {
                 "NATS_URL": ",".join(link.url for link in links),
                 "OPENAI_API_KEY": key_of(name),

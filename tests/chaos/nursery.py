@@ -120,10 +120,6 @@ class Service:
             await self.kill()
             raise NotReady(f"{self.name} was not ready: {error!r}") from error
 
-    def last_word(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()
-        return lines[-1] if lines else ""
-
     def signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)

@@ -62,7 +62,7 @@ class Memory:
                 self._first.setdefault(key, self._last[key])
 
     def _nodes(self) -> set[tuple[str, int]]:
-        return {("nats-server", node.pid) for node in self._house.nodes if node.pid}
+        return {(node.name, node.pid) for node in self._house.nodes if node.pid}
 
 
 def resident(pid: int) -> int:

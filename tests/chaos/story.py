@@ -22,15 +22,18 @@ from tests.chaos.remains import Memory, orphans
 from tests.chaos.report import Row
 
 LOOK_S = 0.5
-PAUSE_S = 0.2
+PAUSE_S = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to happen. `settle_s` is how long everybody may take to come to an end afterwards."""
+    """What is to happen, until `duration_s` are over or `kills_max` reached, if there is such a
+    limit. `settle_s` is how long everybody may take to come to an end afterwards.
+    """
 
     seed: int
     duration_s: float
+    kills_max: int | None = None
     askers: int = 12
     pause_s: float = PAUSE_S
     settle_s: float = 120
@@ -40,7 +43,7 @@ class Plan:
 
 
 async def live_through(plan: Plan, folder: Path) -> list[Row]:
-    """Chaos for `duration_s`, then calm, then the reckoning."""
+    """Chaos, then calm, then the reckoning."""
     chance = random.Random(plan.seed)
     own = {name: random.Random(chance.random()) for name in ("load", "clients", "faults")}
     async with house(folder, plan.size, plan.environment) as home:
@@ -52,7 +55,7 @@ async def live_through(plan: Plan, folder: Path) -> list[Row]:
             began = time.monotonic()
             load.begin(plan.askers)
             with memory.watched():
-                await faults.go_on(plan.duration_s)
+                await faults.go_on(plan.duration_s, plan.kills_max)
                 calm = time.monotonic()
                 await load.finish(plan.settle_s)
                 await _quiet(bus, plan.settle_s)
@@ -63,9 +66,9 @@ async def live_through(plan: Plan, folder: Path) -> list[Row]:
             children = await memory.children()
         seconds = f"{calm - began:.0f} s of chaos, {time.monotonic() - calm:.0f} s to settle"
     return [
-        Row("kills", f"{faults.kills.total()} ({_listed(faults.kills)}), {seconds}"),
+        Row("kills", _kills(faults, plan, seconds)),
         *check_runs(found, load.asks),
-        *check_work(found, faults.happened),
+        *check_work(found, faults.harms.happened),
         *check_sessions(found),
         Row("ends nobody planned", str(len(faults.surprises)), faults.surprises, faults.unclean),
         remembered,
@@ -103,10 +106,16 @@ async def _quiet(bus: Bus, wait_s: float) -> None:
 
 def write_down(folder: Path, faults: Faults, load: Load) -> None:
     """What happened when, and what each client knows, to follow a loss with."""
-    happened = sorted(faults.happened, key=lambda fault: fault.at)
+    happened = sorted(faults.harms.happened, key=lambda fault: fault.at)
     lines = [f"{f.at:.3f} {f.until:.3f} {f.what} {f.whom}\n" for f in happened]
     (folder / "faults.log").write_text("".join(lines))
     (folder / "asks.log").write_text("".join(f"{ask.facts()}\n" for ask in load.asks))
+
+
+def _kills(faults: Faults, plan: Plan, seconds: str) -> str:
+    kills = faults.harms.kills
+    asked = "" if plan.kills_max is None else f" of {plan.kills_max} asked for"
+    return f"{kills.total()}{asked} ({_listed(kills)}), {seconds}"
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -157,6 +157,7 @@ class Runs:
             )
             _arm(runner, faults)
             await stack.enter_async_context(present(bus, self.app.id, runner.hands))
+            await stack.enter_async_context(runner.answering())
             working = asyncio.create_task(runner.run(stop))
             try:
                 yield runner

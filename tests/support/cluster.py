@@ -46,6 +46,7 @@ cluster {{
   name: teambus
   host: {host}
   port: {port}
+  no_advertise: true
   routes: [{routes}]
 }}
 """
@@ -66,6 +67,11 @@ class Node:
     @property
     def url(self) -> str:
         return f"nats://{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """0 while it does not run."""
+        return self._process.pid if self._process is not None and self.running else 0
 
     @property
     def running(self) -> bool:
@@ -161,6 +167,10 @@ class Cluster:
     @property
     def url(self) -> str:
         return ",".join(node.url for node in self.nodes)
+
+    @property
+    def has_wires(self) -> bool:
+        return self._wires is not None
 
     @property
     def wires(self) -> Network:

@@ -10,8 +10,8 @@ class Link:
     is connected.
     """
 
-    def __init__(self, target_port: int) -> None:
-        self._target_port = target_port
+    def __init__(self, target_port: int, target_host: str = "127.0.0.1") -> None:
+        self._target = (target_host, target_port)
         self._open: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -47,7 +47,7 @@ class Link:
         try:
             if self.is_cut:
                 raise ConnectionRefusedError
-            there = await asyncio.open_connection("127.0.0.1", self._target_port)
+            there = await asyncio.open_connection(*self._target)
         except OSError:
             writer.transport.abort()
             return
@@ -82,8 +82,8 @@ class Link:
 
 
 @asynccontextmanager
-async def link_to(port: int) -> AsyncIterator[Link]:
-    link = Link(port)
+async def link_to(port: int, host: str = "127.0.0.1") -> AsyncIterator[Link]:
+    link = Link(port, host)
     await link.listen()
     try:
         yield link

@@ -94,6 +94,7 @@ async def run(settings: Settings, app: TeamBus) -> int:
         answers = Answers(bus, Bodies(bus), databases, at_once_max=settings.answers_max)
         await stack.enter_async_context(answers.given(_databases_of(app)))
         await stack.enter_async_context(present(bus, app.id, runner.hands))
+        await stack.enter_async_context(runner.answering())
         readiness.checks = {
             "bus": lambda: None if bus.connected else "not connected to the bus",
             "permissions": lambda: bus.violation,

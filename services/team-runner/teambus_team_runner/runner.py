@@ -1,6 +1,7 @@
 """The team-runner's main loop: take requests, hold each until it is settled, no more than hands."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import structlog
@@ -61,7 +62,7 @@ class Runner:
         self._stop = stop
         assert self.ahead is not None
         assert self.parking is not None
-        async with self._attempts.holders.answering(self._holds), self._hands:
+        async with self._hands:
             keeping = asyncio.create_task(self.ahead.keep(), name="keep what is held ahead")
             try:
                 async with self._inbox:
@@ -71,6 +72,10 @@ class Runner:
             log.info("draining", in_hand=self._hands.busy, held_ahead=self.ahead.held)
             await self.ahead.close()
             await self.parking.close()
+
+    def answering(self) -> AbstractAsyncContextManager[None]:
+        """Tell other runners what this one holds; to be entered before `run` and left after it."""
+        return self._attempts.holders.answering(self._holds)
 
     def give_up(self) -> None:
         """Let go of all at once: without a bus nothing of it can be kept."""
