@@ -19,7 +19,8 @@ AGAIN_S = 0.2
 LOOK_S = 0.3
 REPLY_S = 5
 MOVES_SHARE = 0.02
-TRANSPORT = (httpx2.TransportError, TimeoutError)
+TRANSPORT = (httpx2.TransportError, TimeoutError, AttributeError)
+"""The last comes from anyio when a connection is cut just as it is made."""
 TERMINAL = ("COMPLETED", "ERROR", "CANCELLED")
 
 

@@ -24,6 +24,8 @@ ACK_WAIT_S = 1.5
 
 SETTINGS = {
     "TOPOLOGY_ACK_WAIT_S": str(ACK_WAIT_S),
+    # Fewer than there are askers, so that requests wait for a hand.
+    "TEAM_RUNNER_HANDS": "2",
     "TEAM_RUNNER_DRAIN_S": "1",
     "TEAM_RUNNER_SESSION_LOOK_S": "0.5",
     "TEAM_RUNNER_MODEL_BACKOFF_S": "0.05",

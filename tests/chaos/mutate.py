@@ -20,6 +20,8 @@ DURATION_S = 25
 SETTLE_S = 25
 PAUSE_S = 0.4
 TRIES = 3
+HANDS = {"TEAM_RUNNER_HANDS": "16"}
+"""So many that no run waits for one: the more is in hand at a death, the sooner it is seen."""
 SMALL = Size(gateways=2, team_runners=2, hook_runners=2)
 
 
@@ -47,7 +49,7 @@ def _seen(mutation: Mutation, seed: int) -> str:
     """The check that found something missing, and how much."""
     folder = Path(tempfile.mkdtemp(prefix="teambus-mutation-"))
     try:
-        environment = mutation.applied_in(folder / "sources")
+        environment = {**mutation.applied_in(folder / "sources"), **HANDS}
         plan = Plan(
             seed=seed,
             duration_s=DURATION_S,
