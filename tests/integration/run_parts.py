@@ -321,6 +321,7 @@ def app_in(folder: Path, model: ModelServer) -> TeamBus:
 @asynccontextmanager
 async def runs_in(folder: Path, *, ack_wait_s: float = ACK_WAIT_S) -> AsyncIterator[Runs]:
     async with NatsServer(folder / "nats") as nats, ModelServer() as model:
+        usual = structlog.get_config()
         _log_plainly()
         async with connect(bus_settings(nats.url)) as bus:
             app = app_in(folder, model)
@@ -329,7 +330,7 @@ async def runs_in(folder: Path, *, ack_wait_s: float = ACK_WAIT_S) -> AsyncItera
             try:
                 yield Runs(nats, model, bus, app, events, ack_wait_s)
             finally:
-                structlog.reset_defaults()
+                structlog.configure(**usual)
 
 
 async def until(ask: Any, wait_s: float, otherwise: str) -> Any:
