@@ -4,7 +4,6 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any
 
 import httpx2
@@ -39,15 +38,12 @@ async def story(served: System) -> AsyncIterator[System]:
     yield served
     await served.model.reset()
     assert (await served.run("and now?"))["status"] == "COMPLETED"
-    await until(partial(queue_is_empty, served), 20, "a request was left in the queue")
-
-
-async def queue_is_empty(story: System) -> bool:
-    return await story.queued() == 0
+    await served.queue_emptied()
 
 
 async def asked_nobody(story: System) -> bool:
-    return await story.model.calls() == [] and await queue_is_empty(story)
+    await story.queue_emptied()
+    return await story.model.calls() == []
 
 
 async def submit(story: System, body: bytes, kind: str = FORM) -> httpx2.Response:

@@ -168,6 +168,14 @@ class System:
         count: int = msgspec.json.decode(reply.data)["state"]["messages"]
         return count
 
+    async def queue_emptied(self) -> None:
+        """Return once no request is left: a reply does not wait for the acknowledgement."""
+
+        async def is_empty() -> bool:
+            return await self.queued() == 0
+
+        await until(is_empty, 20, "a request was left in the queue")
+
     async def hook_lines(
         self, count: int, *, wait_s: float = 20, containing: str = ""
     ) -> list[str]:
