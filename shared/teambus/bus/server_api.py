@@ -11,10 +11,12 @@ from teambus.bus.errors import BusRefused
 CONSUMER_MISSING = 10014
 
 
-async def ask(bus: Bus, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+async def ask(
+    bus: Bus, verb: str, body: dict[str, Any] | None = None, *, patience_s: float | None = None
+) -> dict[str, Any]:
     """The server's answer; raises `BusRefused` with its reason."""
     data = b"" if body is None else msgspec.json.encode(body)
-    reply = await reads.call(bus, f"$JS.API.{verb}", data)
+    reply = await reads.call(bus, f"$JS.API.{verb}", data, patience_s=patience_s)
     answer: dict[str, Any] = msgspec.json.decode(reply.data)
     if error := answer.get("error"):
         raise BusRefused(error.get("description", "refused"), error.get("err_code", 0))
