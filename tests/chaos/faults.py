@@ -231,9 +231,17 @@ class Faults:
         if self.chance.random() < STILLBORN_SHARE:
             await asyncio.wait({starting}, timeout=self.chance.uniform(0, STARTING_S))
             if service.running and not starting.done():
-                self._count(service)
-                service.signal(signal.SIGKILL)
+                await self._kill_unborn(service, starting)
+                return
         await starting
+
+    async def _kill_unborn(self, service: Service, starting: asyncio.Task[None]) -> None:
+        self._count(service)
+        service.signal(signal.SIGKILL)
+        with suppress(NotReady):
+            await starting
+        if service.running:  # It had said that it was ready, and nobody had heard it yet.
+            await service.ended()
 
     async def _watch(self) -> None:
         """Nobody ends but by us."""
