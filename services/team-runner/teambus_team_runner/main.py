@@ -57,6 +57,7 @@ from teambus_team_runner.parking import Parking, ParkingLimits
 from teambus_team_runner.presence import present
 from teambus_team_runner.runner import Runner
 from teambus_team_runner.sessions import Access, Stores, StoreSettings, StoreUnavailable, StoreUnfit
+from teambus_team_runner.sessions.threads import take_short_turns
 from teambus_team_runner.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -229,6 +230,7 @@ async def _databases(stack: AsyncExitStack, settings: Settings, app: TeamBus) ->
         Access(settings.db_url, settings.db_password),
     )
     stack.push_async_callback(stores.close)
+    take_short_turns()
     databases = Databases({each.id: each for each in app.components}, stores)
     try:
         await databases.open_all()
