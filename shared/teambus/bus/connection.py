@@ -11,9 +11,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import nats
 import nats.errors
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from teambus.bus.client import BusClient
 from teambus.bus.errors import BusUnavailable
 from teambus.bus.replies import Replies
 from teambus.bus.servers import RECONNECT_PAUSE_S, Choice, Silence, address, leave_server, public
@@ -54,7 +54,7 @@ class BusSettings:
 class Bus:
     """An open connection. `closed` is set when it is gone for good: the process must end then."""
 
-    client: Client
+    client: BusClient
     settings: BusSettings
     replies: Replies
     closed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -160,7 +160,7 @@ class Bus:
 @asynccontextmanager
 async def connect(settings: BusSettings) -> AsyncIterator[Bus]:
     """Connect within `connect_timeout_s` or raise `BusUnavailable`; reconnect for ever after."""
-    client = Client()
+    client = BusClient()
     bus = Bus(client, settings, Replies(client))
     try:
         async with asyncio.timeout(settings.connect_timeout_s):

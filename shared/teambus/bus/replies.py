@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 from itertools import count
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
+
+from teambus.bus.client import BusClient
 
 NO_RESPONDERS = "503"
 
@@ -17,7 +18,7 @@ class Replies:
     question costs half.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: BusClient) -> None:
         self._client = client
         self._prefix = ""
         self._numbers = count()
@@ -27,7 +28,7 @@ class Replies:
     async def listen(self) -> None:
         """Call once, when connected: only then the client knows where it may listen."""
         self._prefix = self._client.new_inbox()
-        await self._client.subscribe(f"{self._prefix}.*", cb=self._on_message)
+        await self._client.listen(f"{self._prefix}.*", self._on_message)
 
     async def ask(
         self, subject: str, data: bytes, headers: dict[str, str] | None, *, wait_s: float
@@ -69,7 +70,7 @@ class Replies:
             del self._gathering[reply]
         return messages
 
-    async def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Msg) -> None:
         answer = self._open.get(message.subject)
         if answer is None:
             gathering = self._gathering.get(message.subject)
