@@ -7,6 +7,7 @@ it, and the client that waits gets its answer.
 import asyncio
 import contextlib
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,11 @@ async def stored(system: System) -> dict[str, int]:
     return {stream: (await reads.bounds(system.bus, stream)).last_seq for stream in STREAMS}
 
 
+def dump(system: System) -> list[str]:
+    with contextlib.closing(sqlite3.connect(system.folder / "team.db")) as connection:
+        return list(connection.iterdump())
+
+
 async def test_a_killed_leader_costs_nothing(trio: Trio) -> None:
     runs = await held(trio, "leader-killed")
     leader = await trio.cluster.leader(trio.system.bus, topology.JOURNAL)
@@ -180,7 +186,7 @@ async def test_a_runner_that_slept_through_its_lease_and_a_change_of_leader_writ
     await runs.end_well(repeated=2)
     leader.start()
     await trio.cluster.ready()
-    before, calls = await stored(system), await runs.calls()
+    before, rows, calls = await stored(system), dump(system), await runs.calls()
     await system.model.release("gate")
     system.runner.signal(signal.SIGCONT)
 
@@ -188,9 +194,13 @@ async def test_a_runner_that_slept_through_its_lease_and_a_change_of_leader_writ
         return system.runner.log.read_text().count("lost the run to another runner") == 2
 
     await until(noticed, WAIT_S, system.runner.tail)
+    # What it does with the answers it waited for is done once it has ended.
+    assert await system.runner.stop() == 0
     assert await stored(system) == before
+    assert dump(system) == rows
     assert await runs.calls() == calls
     await system.second_runner.stop()
+    await system.runner.start()
 
 
 @pytest.mark.parametrize("how", ["from all", "from the others only"])
