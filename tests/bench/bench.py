@@ -108,14 +108,18 @@ def arm_of(system: System) -> Arm:
 
 async def ideal_share(options: Namespace) -> tuple[float, float]:
     """Runs a second at 200 ms a model call and 256 at once, and its share of what is possible."""
+    calls_s = 0.2 * MODEL_CALLS_IN_A_ROW
     with tempfile.TemporaryDirectory(prefix="teambus-bench-") as folder:
         async with system_of(
             HERE / "our_team.py", Path(folder), environment=QUIET, latency_ms=200
         ) as system:
             await run_load(system.port, RUNS, form, count=256, concurrency=256)
-            load = await run_load(system.port, RUNS, form, count=options.slow, concurrency=256)
+            load = await run_load(
+                system.port, RUNS, form, count=options.slow, concurrency=256, spread_s=calls_s
+            )
     assert not load.failures, load.failures[:3]
-    return load.rate, load.rate / (256 / (0.2 * MODEL_CALLS_IN_A_ROW))
+    rate = load.steady_rate(256)
+    return rate, rate * calls_s / 256
 
 
 async def stream_figures(found: list[Arm], options: Namespace) -> None:
@@ -249,7 +253,7 @@ def options() -> Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--alone", type=int, default=60, help="requests one after another")
     parser.add_argument("--many", type=int, default=400, help="requests 64 at once")
-    parser.add_argument("--slow", type=int, default=1024, help="requests against the slow model")
+    parser.add_argument("--slow", type=int, default=3072, help="requests against the slow model")
     parser.add_argument("--open-streams", type=int, default=200, help="streams open at once")
     parser.add_argument("--agno", default=True, action=BooleanOptionalAction)
     parser.add_argument("--agno-venv", default=Path(".peers/agno").absolute(), type=Path)

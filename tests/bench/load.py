@@ -17,12 +17,21 @@ class Load:
     """What a round of requests gave: seconds each, and how long the round took."""
 
     times_s: list[float] = field(default_factory=list)
+    ended_at: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     took_s: float = 0
 
     @property
     def rate(self) -> float:
         return len(self.times_s) / self.took_s if self.took_s else 0
+
+    def steady_rate(self, concurrency: int) -> float:
+        """Of those between the first and the last round of all connections, which begin and end
+        together as they would not in a day's work.
+        """
+        ended = self.ended_at[2 * concurrency : -concurrency]
+        assert len(ended) > concurrency, "too few requests for a rate"
+        return (len(ended) - 1) / (ended[-1] - ended[0])
 
     def percentile_ms(self, share: float) -> float:
         ordered = sorted(self.times_s)
@@ -91,7 +100,9 @@ class Client(asyncio.Protocol):
     def _take_answer(self) -> None:
         self._waits = False
         self._patience.cancel()
-        self._round.load.times_s.append(time.perf_counter() - self._asked_at)
+        now = time.perf_counter()
+        self._round.load.times_s.append(now - self._asked_at)
+        self._round.load.ended_at.append(now)
         answer = self._answer
         if answer[9:12] != b"200" or len(answer) > self._whole or b'"ERROR"' in answer[:2500]:
             self._fail(bytes(answer[:500]).decode(errors="replace"))
@@ -121,13 +132,27 @@ def _length(answer: bytearray) -> int:
 
 
 async def run_load(
-    port: int, path: str, form: Callable[[int], dict[str, str]], *, count: int, concurrency: int
+    port: int,
+    path: str,
+    form: Callable[[int], dict[str, str]],
+    *,
+    count: int,
+    concurrency: int,
+    spread_s: float = 0,
 ) -> Load:
-    """Send `count` requests over `concurrency` connections, one after another on each."""
+    """Send `count` requests over `concurrency` connections, one after another on each.
+
+    The connections begin within `spread_s`, evenly.
+    """
     load = Load()
     asked = Round(path, form, iter(range(count)), load)
+
+    async def begin(place: int) -> None:
+        await asyncio.sleep(spread_s * place / concurrency)
+        await _one_connection(port, asked)
+
     began = time.perf_counter()
-    await asyncio.gather(*(_one_connection(port, asked) for _ in range(concurrency)))
+    await asyncio.gather(*(begin(place) for place in range(concurrency)))
     load.took_s = time.perf_counter() - began
     return load
 
