@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from teambus.bus import identities
+from teambus.bus.access import Access
 from teambus.bus.connection import BusSettings, connect
 from teambus.bus.errors import BusError
 from teambus.bus.topology import TopologySettings
@@ -24,9 +26,7 @@ class DoctorSettings:
     """Which bus, and when to worry."""
 
     nats_urls: tuple[str, ...] = field(metadata={"variable": "NATS_URL"})
-    credentials_file: str | None = field(
-        default=None, metadata={"variable": "NATS_CREDENTIALS_FILE"}
-    )
+    access: Access = field(default_factory=Access, metadata={"group": "NATS"})
     connect_timeout_s: float = 10
     lag_age_max_s: float = 60
     lag_messages_max: int = 1000
@@ -50,7 +50,8 @@ async def _look(settings: DoctorSettings, topology: TopologySettings) -> list[Fi
     where = BusSettings(
         urls=settings.nats_urls,
         name="doctor",
-        credentials_file=settings.credentials_file,
+        identity=identities.DOCTOR,
+        access=settings.access,
         connect_timeout_s=settings.connect_timeout_s,
     )
     limits = LagLimits(settings.lag_age_max_s, settings.lag_messages_max)
