@@ -169,6 +169,12 @@ async def test_the_doctor_finds_nothing_to_mend(story: System) -> None:
     status, said = await story.teambus("doctor", "--json")
     assert status == 0, said
     assert json.loads(said)["faults"] == 0
+    assert "doctor may do what it needs, and nothing more" in said
+    status, said = await story.teambus(
+        "doctor", "--identity", "hook-runner.locked", identity="hook-runner.locked"
+    )
+    assert (status, said.splitlines()[-1]) == (0, "nothing to mend")
+    assert "hook-runner.locked may do what it needs, and nothing more" in said
 
 
 async def test_a_tenants_program_asks_and_hears_of_its_runs(story: System) -> None:

@@ -77,7 +77,7 @@ class BusClient(AdmittedClient):
         with suppress(RuntimeError):
             self._transport.writelines(commands)
 
-    async def _process_msg(
+    async def _hear(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
     ) -> None:
         tell = self._listeners.get(sid)
@@ -92,6 +92,9 @@ class BusClient(AdmittedClient):
             tell(message)
         except Exception as error:  # noqa: BLE001 - the client would stop reading without a word
             await self._error_cb(error)
+
+    # Under this name the client calls it.
+    _process_msg = _hear
 
 
 def _command(

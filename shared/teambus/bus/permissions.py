@@ -17,6 +17,8 @@ from teambus.contracts.media import BODIES_BUCKET, FILES_BUCKET
 from teambus.contracts.subjects import ROOT, STANDARD_LANE, fits
 
 API = "$JS.API"
+WHO_AM_I = "$SYS.REQ.USER.INFO"
+"""Where the server tells whoever asks what that one may do."""
 WORK = (topology.REQUESTS, topology.EVENTS, topology.REDRIVE)
 """The streams that have consumers."""
 STREAMS = tuple(document["name"] for document in topology.streams(topology.TopologySettings()))
@@ -220,7 +222,8 @@ def _rights(
     identity: str, *, publish: Iterable[str], subscribe: Iterable[str] = (), answers: bool = False
 ) -> Rights:
     heard = (f"{identities.inbox(identity)}.>", *subscribe)
-    return Rights(identity, tuple(dict.fromkeys(publish)), tuple(dict.fromkeys(heard)), answers)
+    told = (*publish, WHO_AM_I)
+    return Rights(identity, tuple(dict.fromkeys(told)), tuple(dict.fromkeys(heard)), answers)
 
 
 def _redriving() -> tuple[str, ...]:

@@ -6,9 +6,8 @@ import msgspec
 
 from teambus.bus import reads
 from teambus.bus.connection import Bus
+from teambus.bus.permissions import WHO_AM_I
 from teambus.contracts.subjects import fits
-
-WHO_AM_I = "$SYS.REQ.USER.INFO"
 
 
 class Listed(msgspec.Struct, frozen=True):

@@ -20,9 +20,9 @@ NKEY = re.compile(r"U[A-Z2-7]{55}\Z")
 
 
 def run(options: argparse.Namespace, variables: Mapping[str, str]) -> int:
-    if wrong := [tenant for tenant in options.tenant if not is_id(tenant)]:
+    if wrong := [tenant for tenant in options.tenants if not is_id(tenant)]:
         raise UsageError(f"{wrong[0]!r} is no tenant: {ID_RULE}")
-    found = everybody(_apps(options.description, variables), options.tenant)
+    found = everybody(_apps(options.description, variables), options.tenants)
     keys = _keys(options.key, found)
     if options.format == "json":
         print(permissions.as_json(found))

@@ -16,6 +16,7 @@ VARIABLES = {
     "reload": "TEAMBUS_RELOAD",
     "data_dir": "TEAMBUS_DATA_DIR",
     "tenant": "TEAMBUS_TENANT",
+    "identity": "DOCTOR_IDENTITY",
 }
 REFUSED = 2
 PORT_MAX = 65535
@@ -111,6 +112,9 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="say it to a program")
+    parser.add_argument(
+        "--identity", help="look only at what this one may do, as who it is (DOCTOR_IDENTITY)"
+    )
     _add_data_dir(parser)
 
 
@@ -126,6 +130,7 @@ def _add_permissions(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tenant",
+        dest="tenants",
         action="append",
         default=[],
         help="whose programs may use the bus themselves; repeatable",
