@@ -30,6 +30,7 @@ def main() -> None:
         askers=arguments.askers,
         pause_s=arguments.pause_s,
         size=Size(nodes=arguments.nodes),
+        locked=arguments.locked,
     )
     rows = uvloop.run(live_through(plan, folder))
     print(table(rows))
@@ -49,6 +50,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, choices=(1, 3), default=1, help="servers of the bus")
     parser.add_argument("--pause-s", type=float, default=PAUSE_S, help="between two faults, mean")
     parser.add_argument("--askers", type=int, default=12, help="clients, one run each at a time")
+    parser.add_argument(
+        "--locked", action="store_true", help="with TLS, the generated permissions and PostgreSQL"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder, whatever happened")
     return parser.parse_args()
 

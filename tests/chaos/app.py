@@ -11,6 +11,7 @@ from typing import Any
 
 from teambus import (
     Agent,
+    AsyncPostgresDb,
     AsyncSqliteDb,
     Delivery,
     OpenAIChat,
@@ -22,7 +23,8 @@ from teambus import (
 )
 
 MODEL = OpenAIChat(id="gpt-5.2")
-DB = AsyncSqliteDb(db_file=Path(os.environ.get("TEST_FOLDER", ".")) / "sessions.db")
+FILE = Path(os.environ.get("TEST_FOLDER", ".")) / "sessions.db"
+DB = AsyncPostgresDb() if "TEAM_RUNNER_DB_URL" in os.environ else AsyncSqliteDb(db_file=FILE)
 HISTORY_RUNS = 2
 FLAKY_FAILURES = 2
 SLOW_S = 0.3

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx2
@@ -12,6 +12,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 
+from teambus.contracts.ids import Tenant
 from tests.chaos.asks import Ask
 from tests.support.sse import EventSource
 
@@ -28,7 +29,10 @@ class Clients:
     """Any gateway will do, and each try takes one at random."""
 
     def __init__(
-        self, gateways: list[httpx2.AsyncClient], bus: Client, chance: random.Random
+        self,
+        gateways: list[httpx2.AsyncClient],
+        bus: Mapping[Tenant, Client],
+        chance: random.Random,
     ) -> None:
         self._gateways = gateways
         self._bus = bus
@@ -86,7 +90,7 @@ class Clients:
         subject = f"teambus.v1.request.{ask.tenant}.{ask.component}.std"
         headers = {"Nats-Msg-Id": f"{ask.tenant}:{ask.component}:{ask.run_id}"}
         data = json.dumps(request).encode()
-        stream = self._bus.jetstream(timeout=REPLY_S)
+        stream = self._bus[ask.tenant].jetstream(timeout=REPLY_S)
         await self._until_heard(ask, lambda: stream.publish(subject, data, headers=headers))
         ask.accepted_at = time.time()
         ask.answer = (await self._end_on_bus(ask))["output"]
@@ -99,10 +103,10 @@ class Clients:
             "input": ask.message,
             "session_id": ask.session_id,
         }
-        await self._until_heard(ask, lambda: self._question("run.start", wanted))
+        await self._until_heard(ask, lambda: self._question(ask, "run.start", wanted))
         ask.accepted_at = time.time()
         awaited = {"team_id": ask.component, "run_id": ask.run_id, "timeout_s": REPLY_S}
-        end = await self._until_heard(ask, lambda: self._question("run.wait", awaited))
+        end = await self._until_heard(ask, lambda: self._question(ask, "run.wait", awaited))
         ask.answer = end["output"]
 
     async def cancel(self, ask: Ask) -> None:
@@ -164,10 +168,10 @@ class Clients:
                 ask.repeats += 1
                 await asyncio.sleep(AGAIN_S)
 
-    async def _question(self, verb: str, question: dict[str, Any]) -> dict[str, Any]:
+    async def _question(self, ask: Ask, verb: str, question: dict[str, Any]) -> dict[str, Any]:
         data = json.dumps(question).encode()
-        subject = f"teambus.v1.api.default.{verb}"
-        reply = await self._bus.request(subject, data, timeout=2 * REPLY_S)
+        subject = f"teambus.v1.api.{ask.tenant}.{verb}"
+        reply = await self._bus[ask.tenant].request(subject, data, timeout=2 * REPLY_S)
         if "Nats-Service-Error-Code" in (reply.headers or {}):
             raise _Refused(reply.data)
         answer: dict[str, Any] = json.loads(reply.data)
@@ -175,10 +179,10 @@ class Clients:
 
     async def _end_on_bus(self, ask: Ask) -> dict[str, Any]:
         subject = f"teambus.v1.event.{ask.tenant}.{ask.component}.{ask.run_id}.completed"
-        stream = self._bus.jetstream(timeout=REPLY_S)
+        stream = self._bus[ask.tenant].jetstream(timeout=REPLY_S)
         while True:
             try:
-                stored = await stream.get_last_msg("TEAMBUS_EVENTS", subject)
+                stored = await stream.get_last_msg("TEAMBUS_EVENTS", subject, direct=True)
             except (nats.errors.Error, nats.js.errors.Error, TimeoutError):
                 await asyncio.sleep(LOOK_S)
             else:

@@ -55,6 +55,7 @@ WEIGHTS: Mapping[str, float] = {
     "freeze bus": 0.5,
     "cut bus": 0.5,
     "spoil model": 2,
+    "kill database": 0.5,
     "kill all": 0.15,
 }
 
@@ -96,6 +97,7 @@ class Faults:
             "freeze bus": bus.freeze,
             "cut bus": bus.cut,
             "spoil model": self._spoil_model,
+            "kill database": self._kill_database,
             "kill all": partial(self._kill_all, bus),
         }
 
@@ -200,6 +202,17 @@ class Faults:
         with self.harms.done(f"spoil {rule}", "model"):
             await self.house.model.rules([rule, USE_THE_TOOL])
             await asyncio.sleep(self.chance.uniform(0.2, 1))
+
+    async def _kill_database(self) -> None:
+        """Where it is a server."""
+        server = self.house.postgres
+        if server is None or "database" in self.harms.harmed:
+            return
+        with self.harms.done("kill", "database"):
+            self.harms.kills["database"] += 1
+            await asyncio.to_thread(server.kill)
+            await self.harms.away(AWAY_S)
+            await asyncio.to_thread(server.start)
 
     async def _kill_all(self, bus: NodeFaults) -> None:
         victims = [each for each in self.house.services if self._is_free(each)]

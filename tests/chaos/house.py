@@ -3,17 +3,21 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
 
+from teambus.bus import identities
 from teambus.testing.model import ModelServer
+from tests.chaos.load import OTHER_TENANT, TENANT
 from tests.chaos.nodes import Node, bus_of_one, bus_of_three
 from tests.chaos.nursery import Cradle, Service
 from tests.support.link import Link, link_to
+from tests.support.locked import Lock
+from tests.support.postgres import PostgresProcess
 from tests.support.system import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +25,7 @@ APP = Path(__file__).parent / "app.py"
 REPLY_S = 20
 MODEL_TIMEOUT_S = 2
 ACK_WAIT_S = 1.5
+TENANTS = (TENANT, OTHER_TENANT)
 
 SETTINGS = {
     "TOPOLOGY_ACK_WAIT_S": str(ACK_WAIT_S),
@@ -72,6 +77,8 @@ class House:
     hook_runners: list[Service] = field(default_factory=list)
     links: dict[str, list[Link]] = field(default_factory=dict)
     clients: list[httpx2.AsyncClient] = field(default_factory=list)
+    lock: Lock | None = None
+    postgres: PostgresProcess | None = None
 
     @property
     def services(self) -> list[Service]:
@@ -84,15 +91,19 @@ class House:
 
 @asynccontextmanager
 async def house(
-    folder: Path, size: Size, environment: Mapping[str, str] | None = None
+    folder: Path, size: Size, environment: Mapping[str, str] | None = None, *, locked: bool = False
 ) -> AsyncIterator[House]:
-    """Provisioned, and everything running."""
+    """Provisioned, and everything running. When `locked`, with TLS, the generated permissions and
+    PostgreSQL.
+    """
     async with AsyncExitStack() as stack:
+        postgres = stack.enter_context(_postgres()) if locked else None
+        lock = await _lock(folder, postgres) if locked else None
         bus = bus_of_one if size.nodes == 1 else bus_of_three
-        nodes = await stack.enter_async_context(bus(folder))
+        nodes = await stack.enter_async_context(bus(folder, lock))
         log = folder / "calls.jsonl"
         model = await stack.enter_async_context(ModelServer(latency_ms=20, log=log))
-        made = House(folder, nodes, model)
+        made = House(folder, nodes, model, lock=lock, postgres=postgres)
         shared = _environment(made) | dict(environment or {})
         await _provision(shared, made)
         await _furnish(stack, made, size, shared)
@@ -101,12 +112,38 @@ async def house(
         yield made
 
 
+@contextmanager
+def _postgres() -> Iterator[PostgresProcess]:
+    server = PostgresProcess()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+async def _lock(folder: Path, postgres: PostgresProcess | None) -> Lock:
+    lock = Lock(folder / "lock", TENANTS)
+    described = {"TEST_FOLDER": str(folder), **_database(postgres)}
+    await lock.grant(APP, environment=described)
+    return lock
+
+
+def _database(postgres: PostgresProcess | None) -> dict[str, str]:
+    return {} if postgres is None else {"TEAM_RUNNER_DB_URL": postgres.url}
+
+
+def _access(made: House, identity: str) -> dict[str, str]:
+    return {} if made.lock is None else made.lock.environment(identity)
+
+
 def _environment(made: House) -> dict[str, str]:
     folder = made.folder
     for name in ("hooks.log", "tools.log"):
         (folder / name).touch()
     return {
         **SETTINGS,
+        **_database(made.postgres),
         "TOPOLOGY_REPLICAS": str(len(made.nodes)),
         "PYTHONPATH": os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)]),
         "TEAMBUS_APP": str(APP),
@@ -123,7 +160,12 @@ async def _provision(environment: Mapping[str, str], made: House) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "teambus", "provision"),
         *("--app", environment["TEAMBUS_APP"], "--app-dir", environment["TEAMBUS_APP_DIR"]),
-        env={**os.environ, **environment, "NATS_URL": ",".join(made.urls)},
+        env={
+            **os.environ,
+            **environment,
+            **_access(made, identities.PROVISION),
+            "NATS_URL": ",".join(made.urls),
+        },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -141,11 +183,14 @@ async def _furnish(
         ("teambus_hook_runner", size.hook_runners, made.hook_runners),
     ):
         log = made.folder / f"{module}-cradle.log"
-        cradle = await stack.enter_async_context(Cradle(module, environment, log))
+        access = {} if made.lock is None else made.lock.service(module)
+        cradle = await stack.enter_async_context(Cradle(module, {**environment, **access}, log))
         for n in range(1, count + 1):
             name = f"{module.removeprefix('teambus_').replace('_', '-')}-{n}"
             links = made.links[name] = [
-                await stack.enter_async_context(link_to(each.port, each.host))
+                await stack.enter_async_context(
+                    link_to(each.port, each.host, each.url.partition(":")[0])
+                )
                 for each in made.nodes
             ]
             own = {

@@ -17,7 +17,7 @@ KINDS: tuple[Kind, ...] = (
     "started",
     "left",
 )
-OTHER_TENANT = "acme"
+TENANT, OTHER_TENANT = "default", "acme"
 SESSIONS = 6
 THINK_S = 0.4
 CANCELLED_SHARE = 0.06
@@ -78,7 +78,7 @@ class Load:
         words = f"{TOOL_WORDS} for" if component == "clerk" else "write about"
         return Ask(
             run_id=run_id,
-            tenant=OTHER_TENANT if is_others else "default",
+            tenant=OTHER_TENANT if is_others else TENANT,
             component=component,
             session_id=session,
             kind=kind,

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from teambus.local.nats_server import NatsServer
 from tests.support import cluster
+from tests.support.locked import Lock, LockedServer
 from tests.support.system import until
 
 RECOVERED_S = 180.0
@@ -53,8 +53,8 @@ class Node(Protocol):
         """The name of the server that leads a stream, as this one knows it."""
 
 
-class Single(NatsServer):
-    """A bus of one server."""
+class Single(LockedServer):
+    """A bus of one server; with a lock or without."""
 
     name = "nats-server"
     host = "127.0.0.1"
@@ -141,12 +141,12 @@ async def leader(nodes: list[Node], stream: str) -> Node | None:
 
 
 @asynccontextmanager
-async def bus_of_one(folder: Path) -> AsyncIterator[list[Node]]:
-    async with Single(folder / "nats") as server:
+async def bus_of_one(folder: Path, lock: Lock | None) -> AsyncIterator[list[Node]]:
+    async with Single(folder / "nats", lock) as server:
         yield [server]
 
 
 @asynccontextmanager
-async def bus_of_three(folder: Path) -> AsyncIterator[list[Node]]:
-    async with cluster.cluster_of_three(folder / "nats") as three:
+async def bus_of_three(folder: Path, lock: Lock | None) -> AsyncIterator[list[Node]]:
+    async with cluster.cluster_of_three(folder / "nats", lock=lock) as three:
         yield [Replica(three, server) for server in three.nodes]

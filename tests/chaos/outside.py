@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 
 from teambus.bus import reads, topology
 from teambus.bus.bodies import Bodies
@@ -21,9 +22,14 @@ from teambus.contracts.message import decode
 from teambus.contracts.run import RunCompleted
 from teambus.contracts.session import SessionRecord
 from teambus.testing.model.calls import ScriptedCall
+from tests.support.postgres import PostgresProcess
 
 PAGE_MESSAGES = 500
 PAGE_BYTES = 4 * 1024 * 1024
+ROWS = (
+    "SELECT run_id, session_id, team_id, tenant, fence, status, output"
+    " FROM teambus_sessions_runs ORDER BY fence"
+)
 NAMED = re.compile(r"\[([A-Za-z0-9_-]+)\]")
 
 
@@ -67,13 +73,14 @@ class Outside:
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
 
 
-async def look(bus: Bus, folder: Path) -> Outside:
+async def look(bus: Bus, folder: Path, postgres: PostgresProcess | None) -> Outside:
     """Everything there is, once all is quiet."""
     found = Outside()
     await _read_runs(found, bus)
     await _read_rest(found, bus)
     found.consumers = await consumers(bus)
-    found.rows = _rows(folder / "sessions.db")
+    rows = _rows(folder / "sessions.db") if postgres is None else _rows_of(postgres)
+    found.rows = [_stored_run(*row) for row in rows]
     found.calls = _calls(folder / "calls.jsonl")
     found.hook_calls = _lines(folder / "hooks.log")
     found.tool_calls = _lines(folder / "tools.log")
@@ -129,15 +136,15 @@ async def everything(bus: Bus, stream: str) -> AsyncIterator[reads.Stored]:
         start = page[-1].seq + 1
 
 
-def _rows(file: Path) -> list[StoredRun]:
-    query = (
-        "SELECT run_id, session_id, team_id, tenant, fence, status, output"
-        " FROM teambus_sessions_runs ORDER BY fence"
-    )
+def _rows(file: Path) -> list[Any]:
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        rows = connection.execute(query).fetchall()
-    return [_stored_run(*row) for row in rows]
+        return connection.execute(ROWS).fetchall()
+
+
+def _rows_of(postgres: PostgresProcess) -> list[Any]:
+    with psycopg.connect(postgres.url) as connection:
+        return connection.execute(ROWS).fetchall()
 
 
 def _stored_run(*row: Any) -> StoredRun:

@@ -20,6 +20,7 @@ from teambus.bus import reads
 from teambus.bus.connection import Bus
 from teambus.local.binary import find_binary
 from teambus.local.ports import free_port
+from tests.support.locked import Lock
 from tests.support.namespaces import MISSING, Network, may_make_networks, network
 from tests.support.older_clock import started_at_another_time
 from tests.support.system import until
@@ -56,6 +57,7 @@ class Node:
     """One nats-server, always at the same address with the same store."""
 
     def __init__(self, name: str, folder: Path, host: str = "127.0.0.1") -> None:
+        self.lock: Lock | None = None
         self.name = name
         self.folder = folder
         self.host = host
@@ -66,7 +68,7 @@ class Node:
 
     @property
     def url(self) -> str:
-        return f"nats://{self.host}:{self.port}"
+        return f"{'nats' if self.lock is None else 'tls'}://{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -106,6 +108,8 @@ class Node:
             store=json.dumps(str(self.folder / "store")),
             more=self.more,
         )
+        if self.lock is not None:
+            text += self.lock.configuration(self.folder)
         (self.folder / "nats-server.conf").write_text(text)
 
     def signal(self, number: signal.Signals) -> None:
@@ -230,7 +234,7 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster_of_three(
-    folder: Path, *, small_disk: int | None = None
+    folder: Path, *, small_disk: int | None = None, lock: Lock | None = None
 ) -> AsyncIterator[Cluster]:
     """Started, and all know each other. The last node's disk has `small_disk` MiB, if given and
     root may mount one.
@@ -238,6 +242,10 @@ async def cluster_of_three(
     async with AsyncExitStack() as stack:
         wires = stack.enter_context(network(SIZE)) if may_make_networks() else None
         cluster = Cluster(folder, wires)
+        if lock is not None:
+            lock.certify("server", [*lock.hosts, *{node.host for node in cluster.nodes}])
+        for node in cluster.nodes:
+            node.lock = lock
         if small_disk is not None and os.geteuid() == 0:
             stack.enter_context(_disk(cluster.nodes[-1].folder, small_disk))
         stack.push_async_callback(cluster.close)

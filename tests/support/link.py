@@ -10,7 +10,10 @@ class Link:
     is connected.
     """
 
-    def __init__(self, target_port: int, target_host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, target_port: int, target_host: str = "127.0.0.1", scheme: str = "nats"
+    ) -> None:
+        self._scheme = scheme
         self._target = (target_host, target_port)
         self._open: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
@@ -21,7 +24,7 @@ class Link:
 
     @property
     def url(self) -> str:
-        return f"nats://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     def mend(self) -> None:
         """Cut what is open, since bytes are missing there, and let new connections pass."""
@@ -82,8 +85,8 @@ class Link:
 
 
 @asynccontextmanager
-async def link_to(port: int, host: str = "127.0.0.1") -> AsyncIterator[Link]:
-    link = Link(port, host)
+async def link_to(port: int, host: str = "127.0.0.1", scheme: str = "nats") -> AsyncIterator[Link]:
+    link = Link(port, host, scheme)
     await link.listen()
     try:
         yield link

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import httpx2
 import msgspec
 
-from teambus.bus import reads, topology
+from teambus.bus import identities, reads, topology
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus, BusSettings, connect
 from teambus.bus.events import Events
@@ -22,6 +22,7 @@ from teambus.contracts.message import decode
 from teambus.contracts.run import RunCompleted
 from teambus.local.nats_server import NatsServer
 from teambus.testing.model import ModelServer
+from tests.support.locked import ADMIN, Lock, LockedServer
 from tests.support.processes import Process
 
 T = TypeVar("T")
@@ -51,8 +52,10 @@ class System:
         model: ModelServer,
         bus: Bus,
         environment: Mapping[str, str],
+        lock: Lock | None = None,
     ) -> None:
         self.folder = folder
+        self.lock = lock
         self.nats = nats
         self.model = model
         self.bus = bus
@@ -83,25 +86,31 @@ class System:
         return self.gateway, self.runner, self.second_runner, self.hook_runner
 
     def _process(self, module: str, name: str) -> Process:
-        return Process(module, self.environment, self.folder / f"{name}.log")
+        own = {} if self.lock is None else self.lock.service(module)
+        return Process(module, self.environment | own, self.folder / f"{name}.log")
+
+    def _access(self, identity: str) -> dict[str, str]:
+        return {} if self.lock is None else self.lock.environment(identity)
 
     async def provision(self) -> None:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "teambus", "provision"),
             *("--app", self.environment["TEAMBUS_APP"]),
             *("--app-dir", self.environment["TEAMBUS_APP_DIR"]),
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, **self._access(identities.PROVISION)},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
         said, _ = await process.communicate()
         assert process.returncode == 0, said.decode()
 
-    async def teambus(self, *words: str) -> tuple[int, str]:
-        """The exit status of a command, and what it printed."""
+    async def teambus(self, *words: str, identity: str | None = None) -> tuple[int, str]:
+        """The exit status of a command, and what it printed; as somebody else, if so wished."""
+        others = {"doctor": identities.DOCTOR, "provision": identities.PROVISION}
+        own = identity or others.get(words[0], identities.OPERATOR)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "teambus", *words),
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, **self._access(own)},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -214,16 +223,23 @@ async def system_of(
     environment: Mapping[str, str] | None = None,
     latency_ms: float = 0,
     start: bool = True,
+    lock: Lock | None = None,
 ) -> AsyncIterator[System]:
     """The system around `app`, provisioned and started, in processes of its own."""
     async with AsyncExitStack() as stack:
-        nats = await stack.enter_async_context(NatsServer(folder / "nats"))
+        server = NatsServer(folder / "nats")
+        if lock is not None:
+            await lock.grant(app, environment={"TEST_FOLDER": str(folder)})
+            server = LockedServer(folder / "nats", lock)
+        nats = await stack.enter_async_context(server)
         model = await stack.enter_async_context(
             ModelServer(latency_ms=latency_ms, log=folder / "calls.jsonl")
         )
         settings = BusSettings((nats.url,), "test", publish_patience_s=20)
+        if lock is not None:
+            settings = lock.settings(ADMIN, nats.url, publish_patience_s=20)
         bus = await stack.enter_async_context(connect(settings))
-        system = System(app, folder, nats, model, bus, environment or {})
+        system = System(app, folder, nats, model, bus, environment or {}, lock)
         stack.push_async_callback(system.close)
         if start:
             await system.start()

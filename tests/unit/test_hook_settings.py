@@ -24,7 +24,7 @@ def test_settings_come_from_their_variables() -> None:
         "HOOK_RUNNER_PROCESSES_MAX": "3",
     }
     settings = read_settings(Settings, "HOOK_RUNNER", environment)
-    assert settings.bus().urls == ("nats://a:4222", "nats://b:4222")
+    assert settings.bus("app").urls == ("nats://a:4222", "nats://b:4222")
     assert settings.processes_max == 3
 
 

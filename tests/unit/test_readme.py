@@ -3,12 +3,12 @@
 import re
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from teambus.bus.topology import TopologySettings
+from teambus.runtime.settings import variables
 from teambus_gateway.settings import GatewaySettings
 from teambus_hook_runner.settings import Settings as HookRunnerSettings
 from teambus_team_runner.settings import Settings as TeamRunnerSettings
@@ -54,7 +54,5 @@ def test_the_program_on_the_first_page_is_an_app(tmp_path: Path) -> None:
 )
 def test_every_setting_is_in_the_readme_of_its_owner(folder: str, kind: type, prefix: str) -> None:
     text = (ROOT / folder / "README.md").read_text()
-    names = [
-        field.metadata.get("variable", f"{prefix}_{field.name}".upper()) for field in fields(kind)
-    ]
+    names = variables(kind, prefix)
     assert [name for name in names if f"`{name}`" not in text] == []

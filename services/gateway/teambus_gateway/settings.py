@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from teambus.bus import identities
+from teambus.bus.access import Access
 from teambus.bus.connection import BusSettings
 from teambus.bus.frame_stream import FeedLimits
 from teambus.contracts.ids import DEFAULT_TENANT
@@ -34,9 +36,7 @@ class GatewaySettings:
     """Read from `GATEWAY_<FIELD>`, or the variable a field names."""
 
     nats_url: tuple[str, ...] = field(metadata=_shared("NATS_URL"))
-    nats_credentials_file: str | None = field(
-        default=None, metadata=_shared("NATS_CREDENTIALS_FILE")
-    )
+    access: Access = field(default_factory=Access, metadata={"group": "NATS"})
     tenant: str = field(default=DEFAULT_TENANT, metadata=_shared("TEAMBUS_TENANT"))
     management_host: str = field(default="127.0.0.1", metadata=_shared("MANAGEMENT_HOST"))
     management_port: int = field(default=0, metadata=_shared("MANAGEMENT_PORT"))
@@ -91,7 +91,8 @@ class GatewaySettings:
         return BusSettings(
             urls=self.nats_url,
             name="gateway",
-            credentials_file=self.nats_credentials_file,
+            identity=identities.GATEWAY,
+            access=self.access,
             connect_timeout_s=self.connect_timeout_s,
             publish_patience_s=self.publish_patience_s,
             retry_after_s=self.retry_after_s,

@@ -50,11 +50,26 @@ async def run(settings: Settings) -> int:
     readiness = Readiness({"starting": lambda: "starting"})
     host, port = settings.management_host, settings.management_port
     with stop_on_signals() as stop:
-        async with management_port(readiness, host=host, port=port), connect(settings.bus()) as bus:
-            app = await unless_stopped(stop, _app(bus, settings))
-            if app is not None:
-                await _deliver(_crew(bus, app, settings), readiness, stop)
-            return BUS_LOST if bus.closed.is_set() else 0
+        async with management_port(readiness, host=host, port=port):
+            described_app = await unless_stopped(stop, _described(settings))
+            if stop.is_set():
+                return 0
+            return await _serve(settings, described_app, readiness, stop)
+
+
+async def _serve(
+    settings: Settings, app: AppDescription | None, readiness: Readiness, stop: asyncio.Event
+) -> int:
+    """`app` is None where the catalogue is to say what it is."""
+    app_id = settings.app_id if app is None else app.id
+    assert app_id is not None
+    async with connect(settings.bus(app_id)) as bus:
+        if app is None:
+            reading = catalogued(bus, app_id, look_s=settings.verify_s)
+            app = await unless_stopped(stop, reading)
+        if app is not None:
+            await _deliver(_crew(bus, app, settings), readiness, stop)
+        return BUS_LOST if bus.closed.is_set() else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +164,11 @@ async def _report_ready(crew: Crew) -> None:
     report(ready=True)
 
 
-async def _app(bus: Bus, settings: Settings) -> AppDescription:
-    if settings.app_id is None:
-        return await described(_load(settings), _limits(settings))
-    return await catalogued(bus, settings.app_id, look_s=settings.verify_s)
+async def _described(settings: Settings) -> AppDescription | None:
+    """The app's own word, unless it is named and the catalogue has it."""
+    if settings.app_id is not None:
+        return None
+    return await described(_load(settings), _limits(settings))
 
 
 def _load(settings: Settings) -> Load:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 
 from teambus.app.webhooks import network
+from teambus.bus import identities
+from teambus.bus.access import Access
 from teambus.bus.connection import BusSettings
 from teambus.runtime.settings import SettingsError
 
@@ -22,9 +24,7 @@ class Settings:
     app: str = field(metadata=_shared("TEAMBUS_APP"))
     app_dir: str = field(default=".", metadata=_shared("TEAMBUS_APP_DIR"))
     app_id: str | None = field(default=None, metadata=_shared("TEAMBUS_APP_ID"))
-    nats_credentials_file: str | None = field(
-        default=None, metadata=_shared("NATS_CREDENTIALS_FILE")
-    )
+    access: Access = field(default_factory=Access, metadata={"group": "NATS"})
     management_host: str = field(default="127.0.0.1", metadata=_shared("MANAGEMENT_HOST"))
     management_port: int = field(default=0, metadata=_shared("MANAGEMENT_PORT"))
     drain_s: float = 30
@@ -51,11 +51,12 @@ class Settings:
                 variable = "HOOK_RUNNER_WEBHOOK_NETWORKS_ALLOWED"
                 raise SettingsError(f"{variable} has {each!r}: {error}") from None
 
-    def bus(self) -> BusSettings:
+    def bus(self, app_id: str) -> BusSettings:
         return BusSettings(
             urls=self.nats_url,
             name="hook-runner",
-            credentials_file=self.nats_credentials_file,
+            identity=identities.hook_runner(app_id),
+            access=self.access,
             connect_timeout_s=self.connect_timeout_s,
             request_timeout_s=self.request_timeout_s,
             publish_patience_s=self.publish_patience_s,

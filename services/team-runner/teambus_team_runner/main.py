@@ -13,7 +13,7 @@ import structlog
 
 from teambus.app.teambus import TeamBus
 from teambus.app.teams import walk
-from teambus.bus import topology
+from teambus.bus import identities, topology
 from teambus.bus.backlog import Backlog
 from teambus.bus.bodies import Bodies
 from teambus.bus.cancels import CancelWatch, WatchLimits
@@ -82,7 +82,7 @@ async def run(settings: Settings, app: TeamBus) -> int:
         await stack.enter_async_context(
             management_port(readiness, host=settings.management_host, port=settings.management_port)
         )
-        bus = await stack.enter_async_context(connect(_bus_settings(settings)))
+        bus = await stack.enter_async_context(connect(_bus_settings(settings, app)))
         name, wait_s = topology.pool_name(app.id), settings.provision_wait_s
         pool = await unless_stopped(stop, provisioned(bus, topology.REQUESTS, name, wait_s=wait_s))
         if pool is None:
@@ -279,11 +279,12 @@ def _model_limits(settings: Settings) -> ModelLimits:
     )
 
 
-def _bus_settings(settings: Settings) -> BusSettings:
+def _bus_settings(settings: Settings, app: TeamBus) -> BusSettings:
     return BusSettings(
         urls=settings.nats_url,
         name=f"team-runner-{socket.gethostname()}-{os.getpid()}",
-        credentials_file=settings.nats_credentials_file,
+        identity=identities.team_runner(app.id),
+        access=settings.access,
         request_timeout_s=settings.request_timeout_s,
         publish_patience_s=settings.publish_patience_s,
     )

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from teambus.bus.access import Access
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -11,9 +13,7 @@ class Settings:
     nats_url: tuple[str, ...] = field(metadata={"variable": "NATS_URL"})
     app: str = field(metadata={"variable": "TEAMBUS_APP"})
     app_dir: str = field(default=".", metadata={"variable": "TEAMBUS_APP_DIR"})
-    nats_credentials_file: str | None = field(
-        default=None, metadata={"variable": "NATS_CREDENTIALS_FILE"}
-    )
+    access: Access = field(default_factory=Access, metadata={"group": "NATS"})
     management_host: str = field(default="127.0.0.1", metadata={"variable": "MANAGEMENT_HOST"})
     management_port: int = field(default=0, metadata={"variable": "MANAGEMENT_PORT"})
     hands: int = 512

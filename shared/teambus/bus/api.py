@@ -17,10 +17,15 @@ from teambus.bus.errors import BusError, BusUnavailable
 from teambus.bus.leaving import leave
 from teambus.bus.replies import NO_RESPONDERS
 from teambus.contracts import headers as names
+from teambus.contracts.subjects import ROOT
 
 log = structlog.get_logger(__name__)
 
 FINISH_S = 5
+NO_PLACE_FOR_REPLIES = (f"{ROOT}.", "$")
+"""Whoever asks names where the answer goes. What streams keep we write, and the server's own API
+is asked, for ourselves alone: not as the answer to a question.
+"""
 
 
 class NobodyAnswers(BusError):
@@ -152,7 +157,7 @@ class _Desk:
         self._open: set[asyncio.Task[None]] = set()
 
     async def on_message(self, message: Msg) -> None:
-        if not message.reply:
+        if not message.reply or message.reply.startswith(NO_PLACE_FOR_REPLIES):
             return
         if len(self._open) >= self._at_once_max:
             await self._send(message, self._busy)

@@ -10,18 +10,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
+
+from teambus.bus.access import Access
+from teambus.bus.admission import AdmittedClient
 
 HEAD = "NATS/1.0\r\n"
 _NO_SUBJECT = re.compile(r"\s|^$")
 
 
-class BusClient(Client):
+class BusClient(AdmittedClient):
     """Writes what is published without a task, and tells answers as soon as they are read."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, access: Access, *, wants_tls: bool) -> None:
+        super().__init__(access, wants_tls=wants_tls)
         self._listeners: dict[int, Callable[[Msg], None]] = {}
         self._going = False
 
@@ -75,7 +77,7 @@ class BusClient(Client):
         with suppress(RuntimeError):
             self._transport.writelines(commands)
 
-    async def _process_msg(
+    async def _hear(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
     ) -> None:
         tell = self._listeners.get(sid)
@@ -90,6 +92,9 @@ class BusClient(Client):
             tell(message)
         except Exception as error:  # noqa: BLE001 - the client would stop reading without a word
             await self._error_cb(error)
+
+    # Under this name the client calls it.
+    _process_msg = _hear
 
 
 def _command(

@@ -1,7 +1,7 @@
 """One connection to NATS, set up so that it outlives any outage and never fails silently."""
 
 import asyncio
-import re
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -13,10 +13,14 @@ import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
+from teambus.bus.access import Access
+from teambus.bus.admission import explained
 from teambus.bus.client import BusClient
 from teambus.bus.errors import BusUnavailable
+from teambus.bus.identities import inbox
 from teambus.bus.replies import Replies
 from teambus.bus.servers import RECONNECT_PAUSE_S, Choice, Silence, address, leave_server, public
+from teambus.bus.violations import Violations
 
 log = structlog.get_logger(__name__)
 
@@ -24,8 +28,7 @@ T = TypeVar("T")
 Asked: TypeAlias = Literal["write", "read", "pull"]
 
 SERVER_FLOOR = (2, 11)
-PERMISSIONS = "permissions violation"
-CREDENTIALS = "authorization violation"
+CREDENTIALS = ("authorization violation", "authentication expired", "authentication revoked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,14 @@ class BusSettings:
     """Where the bus is and how long to wait for it.
 
     A server is left for another when it has answered nothing for `deaf_s`, and the connection given
-    up for good when credentials were refused for `refused_s`.
+    up for good when credentials were refused for `refused_s`. `identity` is who this is in the
+    lists of who may do what; the name if nothing else is said.
     """
 
     urls: tuple[str, ...]
     name: str
-    credentials_file: str | None = None
+    identity: str = ""
+    access: Access = field(default_factory=Access)
     connect_timeout_s: float = 10
     request_timeout_s: float = 2
     publish_patience_s: float = 20
@@ -59,7 +64,10 @@ class Bus:
     replies: Replies
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     reconnect_listeners: set[Callable[[], None]] = field(default_factory=set)
-    violation: str | None = None
+    violations: Violations = field(default_factory=Violations)
+    trouble: Exception | None = None
+    """What kept this process from being connected, when last something did."""
+    opened: bool = False
     closing: bool = False
     full_until: float = 0
     silences: dict[Asked, Silence] = field(
@@ -75,6 +83,11 @@ class Bus:
 
     def is_full_for(self, seconds: float) -> None:
         self.full_until = time.monotonic() + seconds
+
+    @property
+    def violation(self) -> str | None:
+        """The last thing that this process was not permitted to do."""
+        return self.violations.last
 
     @property
     def connected(self) -> bool:
@@ -160,24 +173,32 @@ class Bus:
 @asynccontextmanager
 async def connect(settings: BusSettings) -> AsyncIterator[Bus]:
     """Connect within `connect_timeout_s` or raise `BusUnavailable`; reconnect for ever after."""
-    client = BusClient()
+    wants_tls = any(url.startswith("tls://") for url in settings.urls)
+    client = BusClient(settings.access, wants_tls=wants_tls)
     bus = Bus(client, settings, Replies(client))
     try:
-        async with asyncio.timeout(settings.connect_timeout_s):
-            await client.connect(**_options(bus))
-            await bus.replies.listen()
+        await client.connect_within(settings.connect_timeout_s, **_options(bus))
+        await bus.replies.listen()
+        bus.opened, bus.trouble = True, None
     except (TimeoutError, OSError, nats.errors.Error) as error:
         await bus.client.close()
-        raise BusUnavailable(
-            f"cannot reach NATS at {', '.join(map(public, settings.urls))}: "
-            f"{str(error) or 'no answer'}; "
-            "is nats-server running there, and is NATS_URL right?"
-        ) from error
+        raise _unreachable(settings, bus.trouble or error) from error
     try:
         check_version(bus.client.connected_server_version)
         yield bus
     finally:
         await _close(bus)
+
+
+def _unreachable(settings: BusSettings, why: Exception) -> BusUnavailable:
+    where = ", ".join(map(public, settings.urls))
+    said = explained(why)
+    if isinstance(why, ssl.SSLError | nats.errors.Error) and said:
+        return BusUnavailable(f"cannot use NATS at {where}: {said}")
+    return BusUnavailable(
+        f"cannot reach NATS at {where}: {said}; "
+        "is nats-server running there, and is NATS_URL right?"
+    )
 
 
 def check_version(version: object) -> None:
@@ -194,8 +215,8 @@ def _options(bus: Bus) -> dict[str, Any]:
     return {
         "servers": list(settings.urls),
         "name": settings.name,
-        "user_credentials": settings.credentials_file,
-        "inbox_prefix": f"_INBOX.{settings.name}",
+        **settings.access.options(),
+        "inbox_prefix": inbox(settings.identity or settings.name),
         "connect_timeout": max(1, int(settings.request_timeout_s)),
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": RECONNECT_PAUSE_S,
@@ -213,14 +234,16 @@ def _listeners(bus: Bus) -> dict[str, Callable[..., Awaitable[None]]]:
     async def on_error(error: Exception) -> None:
         # The read loop dies silently when this raises, so it only notes.
         text = str(error)
-        if PERMISSIONS in text.lower():
-            bus.violation = text
-            log.error("not permitted on the bus", subject=_subject(text), error=text)
+        if bus.violations.note(text):
             return
-        log.warning("bus error", error=repr(error))
-        if CREDENTIALS in text.lower() and refused.lasts(bus.settings.refused_s):
+        _note_trouble(bus, error)
+        is_refused = any(each in text.lower() for each in CREDENTIALS)
+        if is_refused and refused.lasts(bus.settings.refused_s):
             log.error("the bus refuses the credentials", error=text)
             bus.closed.set()
+            if bus.opened and not bus.client.is_closed:
+                # Whoever waits for an answer need not wait any longer.
+                bus.moving = asyncio.create_task(bus.client.close(), name="close for good")
 
     async def on_disconnect() -> None:
         if not bus.closing:
@@ -228,6 +251,8 @@ def _listeners(bus: Bus) -> dict[str, Callable[..., Awaitable[None]]]:
 
     async def on_reconnect() -> None:
         refused.end()
+        bus.violations.forget()
+        bus.trouble = None
         bus.reconnected_at = time.monotonic()
         log.info("bus connection restored", server=address(bus.client))
         for listener in tuple(bus.reconnect_listeners):
@@ -246,9 +271,15 @@ def _listeners(bus: Bus) -> dict[str, Callable[..., Awaitable[None]]]:
     }
 
 
-def _subject(violation: str) -> str | None:
-    found = re.search(r'"([^"]+)"', violation)
-    return None if found is None else found[1]
+def _note_trouble(bus: Bus, error: Exception) -> None:
+    """A server that refuses somebody may hang up before it has said why. The same trouble is met
+    several times a second, and told once.
+    """
+    is_new = bus.trouble is None or explained(bus.trouble) != explained(error)
+    if bus.trouble is None or not isinstance(error, ConnectionError | TimeoutError):
+        bus.trouble = error
+    level = log.warning if is_new else log.debug
+    level("bus error", why=explained(error), error=type(error).__name__)
 
 
 async def _close(bus: Bus) -> None:

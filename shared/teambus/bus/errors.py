@@ -9,6 +9,10 @@ class BusUnavailable(BusError):
     """the bus did not answer in time; whether it took the message is unknown"""
 
 
+class NotPermitted(BusUnavailable):
+    """this process lacks the right to do that"""
+
+
 class BusRefused(BusError):
     """the bus answered with an error that repeating does not change"""
 

@@ -11,10 +11,12 @@ from teambus.bus.connection import Bus
 from teambus.bus.errors import (
     BusRefused,
     BusUnavailable,
+    NotPermitted,
     QuotaExceeded,
     StreamFull,
     WrongLastSequence,
 )
+from teambus.bus.violations import MEND
 from teambus.contracts import headers as names
 
 WRITE_IN_FLIGHT = 10164
@@ -77,6 +79,8 @@ async def publish(bus: Bus, message: Publication, *, patience_s: float | None = 
         if ack is not None and not (ack.error and _worth_repeating(ack.error)):
             bus.answered("write")
             return _taken(ack)
+        if bus.violations.has(message.subject):
+            raise NotPermitted(f"{message.subject}: not permitted on the bus; {MEND}")
         bus.unanswered("write")
         if time.monotonic() >= deadline:
             reason = ack.error.description if ack and ack.error else "no answer"

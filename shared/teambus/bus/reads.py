@@ -12,8 +12,9 @@ import msgspec
 from nats.aio.msg import Msg
 
 from teambus.bus.connection import Bus
-from teambus.bus.errors import BusRefused, BusUnavailable
+from teambus.bus.errors import BusRefused, BusUnavailable, NotPermitted
 from teambus.bus.publish import ApiError
+from teambus.bus.violations import MEND
 
 NOT_FOUND = 404
 NOT_NOW = 503
@@ -190,6 +191,8 @@ async def call(bus: Bus, subject: str, data: bytes, *, patience_s: float | None 
             if not subject.startswith(ANY_REPLICA):
                 bus.answered("read")
             return reply
+        if bus.violations.has(subject):
+            raise NotPermitted(f"{subject}: not permitted on the bus; {MEND}")
         bus.unanswered("read")
         if time.monotonic() >= deadline:
             raise BusUnavailable(f"{subject}: no answer within {limit_s:g} s")

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from teambus.bus import identities
+from teambus.bus.access import Access
 from teambus.bus.connection import BusSettings, connect
 from teambus.bus.errors import BusError
 from teambus.bus.topology import TopologySettings
 from teambus.cli.checkup import Ground, check
+from teambus.cli.entitlement import check_rights
 from teambus.cli.findings import Finding, document, faults, lines
 from teambus.cli.options import UsageError
 from teambus.domain.lag import LagLimits
@@ -21,12 +24,13 @@ FAULTY = 1
 
 @dataclass(frozen=True, slots=True)
 class DoctorSettings:
-    """Which bus, and when to worry."""
+    """Which bus, and when to worry. With the `identity` of a service, whose files `NATS_*` name,
+    only its rights are looked at.
+    """
 
     nats_urls: tuple[str, ...] = field(metadata={"variable": "NATS_URL"})
-    credentials_file: str | None = field(
-        default=None, metadata={"variable": "NATS_CREDENTIALS_FILE"}
-    )
+    access: Access = field(default_factory=Access, metadata={"group": "NATS"})
+    identity: str = identities.DOCTOR
     connect_timeout_s: float = 10
     lag_age_max_s: float = 60
     lag_messages_max: int = 1000
@@ -50,13 +54,18 @@ async def _look(settings: DoctorSettings, topology: TopologySettings) -> list[Fi
     where = BusSettings(
         urls=settings.nats_urls,
         name="doctor",
-        credentials_file=settings.credentials_file,
+        identity=settings.identity,
+        access=settings.access,
         connect_timeout_s=settings.connect_timeout_s,
     )
     limits = LagLimits(settings.lag_age_max_s, settings.lag_messages_max)
     try:
         async with connect(where) as bus:
-            return await check(Ground(bus, topology, limits, settings.full_share_max))
+            rights = await check_rights(bus, settings.identity)
+            if settings.identity != identities.DOCTOR:
+                return rights
+            ground = Ground(bus, topology, limits, settings.full_share_max)
+            return [*await check(ground), *rights]
     except BusError as error:
         return [Finding("bus", "fault", str(error))]
 

@@ -13,7 +13,7 @@ import msgspec
 from teambus.app.describe import describe
 from teambus.app.errors import DefinitionError
 from teambus.bus.errors import BusError
-from teambus.cli import contracts, dead_letters, demo, doctor, provisioning, replaying
+from teambus.cli import contracts, dead_letters, demo, doctor, granting, provisioning, replaying
 from teambus.cli.options import UsageError, environment, named_app, parse
 from teambus.cli.sample import model_of, sample_app
 from teambus.local import announce, folder
@@ -76,6 +76,10 @@ def _contracts(options: Options) -> int:
     return 0
 
 
+def _permissions(options: Options) -> int:
+    return granting.run(options, environment(options, os.environ))
+
+
 def _status(options: Options) -> int:
     variables = environment(options, os.environ)
     data_dir = Path(variables.get("TEAMBUS_DATA_DIR") or ".teambus").absolute()
@@ -136,6 +140,7 @@ COMMANDS: dict[str, Callable[[Options], int]] = {
     "provision": _provision,
     "describe": _describe,
     "contracts": _contracts,
+    "permissions": _permissions,
     "status": _status,
     "doctor": _doctor,
     "dead-letters": _dead_letters,

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from teambus.bus import identities
+from teambus.bus.access import Access
 from teambus.bus.connection import Bus, BusSettings, connect
 from teambus.cli.options import UsageError
 from teambus.contracts.ids import DEFAULT_TENANT, ID_RULE, is_id
@@ -20,9 +22,7 @@ class OperatorSettings:
     """Which bus and whose work."""
 
     nats_url: tuple[str, ...] = field(metadata={"variable": "NATS_URL"})
-    credentials_file: str | None = field(
-        default=None, metadata={"variable": "NATS_CREDENTIALS_FILE"}
-    )
+    access: Access = field(default_factory=Access, metadata={"group": "NATS"})
     tenant: str = field(default=DEFAULT_TENANT, metadata={"variable": "TEAMBUS_TENANT"})
     publish_patience_s: float = 20
 
@@ -36,7 +36,8 @@ async def on_bus(variables: Mapping[str, str]) -> AsyncIterator[tuple[Bus, str]]
     where = BusSettings(
         urls=settings.nats_url,
         name="operator",
-        credentials_file=settings.credentials_file,
+        identity=identities.OPERATOR,
+        access=settings.access,
         publish_patience_s=settings.publish_patience_s,
     )
     async with connect(where) as bus:

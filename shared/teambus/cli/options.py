@@ -16,6 +16,7 @@ VARIABLES = {
     "reload": "TEAMBUS_RELOAD",
     "data_dir": "TEAMBUS_DATA_DIR",
     "tenant": "TEAMBUS_TENANT",
+    "identity": "DOCTOR_IDENTITY",
 }
 REFUSED = 2
 PORT_MAX = 65535
@@ -111,7 +112,37 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="say it to a program")
+    parser.add_argument(
+        "--identity", help="look only at what this one may do, as who it is (DOCTOR_IDENTITY)"
+    )
     _add_data_dir(parser)
+
+
+def _add_permissions(parser: argparse.ArgumentParser) -> None:
+    _add_app(parser)
+    parser.add_argument(
+        "--description",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="what teambus describe wrote, in place of an app; once for each app of the bus",
+    )
+    parser.add_argument(
+        "--tenant",
+        dest="tenants",
+        action="append",
+        default=[],
+        help="whose programs may use the bus themselves; repeatable",
+    )
+    parser.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        metavar="IDENTITY=NKEY",
+        help="its public key; repeatable",
+    )
+    parser.add_argument("--format", choices=("nats-conf", "json"), default="nats-conf")
 
 
 def _add_contracts(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +160,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "provision": ("make the streams and consumers an app needs on NATS_URL", _add_provision),
     "describe": ("print what an app declares, as JSON", _add_app),
     "contracts": ("write what is said on the bus as JSON Schemas and AsyncAPI", _add_contracts),
+    "permissions": ("print who may do what on the bus, for nats-server", _add_permissions),
     "status": ("show what is served with the data of this folder", _add_data_dir),
     "doctor": ("look over NATS_URL: what is wrong there, and how to mend it", _add_doctor),
     "dead-letters": ("list, show, redrive or discard work that was given up", add_dead_letters),

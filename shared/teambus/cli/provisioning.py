@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from teambus.app.describe import describe
+from teambus.bus import identities
+from teambus.bus.access import Access
 from teambus.bus.connection import BusSettings, connect
 from teambus.bus.provision import provision
 from teambus.bus.topology import TopologySettings
@@ -27,9 +29,7 @@ class ProvisionSettings:
     """Which bus."""
 
     nats_urls: tuple[str, ...] = field(metadata={"variable": "NATS_URL"})
-    credentials_file: str | None = field(
-        default=None, metadata={"variable": "NATS_CREDENTIALS_FILE"}
-    )
+    access: Access = field(default_factory=Access, metadata={"group": "NATS"})
 
 
 def run(variables: Mapping[str, str], *, prune: bool) -> int:
@@ -53,7 +53,10 @@ async def _provision(
     prune: bool,
 ) -> list[str]:
     where = BusSettings(
-        urls=settings.nats_urls, name="provision", credentials_file=settings.credentials_file
+        urls=settings.nats_urls,
+        name="provision",
+        identity=identities.PROVISION,
+        access=settings.access,
     )
     async with connect(where) as bus:
         return [str(each) for each in await provision(bus, description, topology, prune=prune)]

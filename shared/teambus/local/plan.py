@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from teambus.bus.access import Access
 from teambus.local.settings import ServeSettings
+from teambus.runtime.settings import variables
 
 LISTEN_FD = "GATEWAY_LISTEN_FD"
 SERVICES = ("gateway", "team-runner", "hook-runner")
@@ -63,13 +65,19 @@ def _environment(settings: ServeSettings, nats_url: str) -> dict[str, str]:
     return {
         "PYTHONUNBUFFERED": "1",
         **drains,
-        **os.environ,
+        **(os.environ if settings.nats_url else _without_access(os.environ)),
         "NATS_URL": nats_url,
         "TEAMBUS_APP": settings.app,
         "TEAMBUS_APP_DIR": str(settings.app_dir.absolute()),
         "GATEWAY_HOST": settings.host,
         "GATEWAY_PORT": str(settings.port),
     }
+
+
+def _without_access(environment: Mapping[str, str]) -> dict[str, str]:
+    """A server of our own lets in whoever is on this machine, and has no TLS."""
+    unneeded = {*variables(Access, "NATS")}
+    return {name: value for name, value in environment.items() if name not in unneeded}
 
 
 def _seconds(text: str, otherwise: float) -> float:

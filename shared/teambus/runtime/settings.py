@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 import msgspec
 
@@ -18,14 +18,21 @@ def read_settings(kind: type[S], prefix: str, environment: Mapping[str, str]) ->
     """Build the dataclass `kind` from variables named `<PREFIX>_<FIELD>`.
 
     A field's metadata may name its variable in full (`variable`), for those shared by services.
-    What `is_secret` may also stand in a file that `<VARIABLE>_FILE` names.
+    What `is_secret` may also stand in a file that `<VARIABLE>_FILE` names. A field with a `group`
+    is a dataclass of its own, whose variables begin with that.
     """
     assert dataclasses.is_dataclass(kind), kind
     hints = get_type_hints(kind)
     values: dict[str, Any] = {}
     mistakes: list[str] = []
     for field in dataclasses.fields(kind):
-        variable = field.metadata.get("variable", f"{prefix}_{field.name}".upper())
+        if group := field.metadata.get("group"):
+            try:
+                values[field.name] = read_settings(hints[field.name], group, environment)
+            except ValueError as error:
+                mistakes.append(str(error))
+            continue
+        variable = _variable(prefix, field)
         try:
             text = _text(variable, environment, is_secret=field.metadata.get("is_secret", False))
         except SettingsError as error:
@@ -42,6 +49,22 @@ def read_settings(kind: type[S], prefix: str, environment: Mapping[str, str]) ->
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     return kind(**values)
+
+
+def variables(kind: type[Any], prefix: str) -> list[str]:
+    """The names of all that `read_settings` reads."""
+    hints = get_type_hints(kind)
+    found = []
+    for field in dataclasses.fields(kind):
+        if group := field.metadata.get("group"):
+            found += variables(hints[field.name], group)
+        else:
+            found.append(_variable(prefix, field))
+    return found
+
+
+def _variable(prefix: str, field: "dataclasses.Field[Any]") -> str:
+    return cast("str", field.metadata.get("variable", f"{prefix}_{field.name}".upper()))
 
 
 def _text(variable: str, environment: Mapping[str, str], *, is_secret: bool) -> str | None:
