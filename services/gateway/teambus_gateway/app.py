@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from teambus_gateway.authentication import RequireKey, secured
 from teambus_gateway.door import Door, Doorkeeper, problem_reply
 from teambus_gateway.letter_routes import add_letter_routes
+from teambus_gateway.metrics import Counted
 from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
 from teambus_gateway.routes import add_routes
@@ -46,6 +47,7 @@ def make_app(parts: Parts, settings: GatewaySettings) -> FastAPI:
         allow_headers=["*"],
         expose_headers=["*"],
     )
+    app.add_middleware(Counted, door=parts.door)
     return app
 
 

@@ -36,6 +36,8 @@ class Handle:
         self.asked = asked
         self.new = asked.new
         self.ack_wait_s = ack_wait_s
+        self.began_at = time.time()
+        """When a runner first took the run, as far as is known here."""
         self.opened: Seen | None = None
         self.cancellation = Cancellation(asked.run_id)
         self.alone: Alone | None = None

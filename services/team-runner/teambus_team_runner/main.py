@@ -39,7 +39,7 @@ from teambus.runtime.stopping import (
     stop_when_closed,
     unless_stopped,
 )
-from teambus_team_runner.ahead import HELD_AHEAD, Ahead, AheadLimits
+from teambus_team_runner.ahead import Ahead, AheadLimits
 from teambus_team_runner.answers import Answers
 from teambus_team_runner.attempt import AttemptLimits, Attempts
 from teambus_team_runner.databases import Databases
@@ -159,10 +159,7 @@ def _runner(ground: Ground) -> Runner:
     inbox = Inbox(bus, ground.pool.stream, ground.pool.name)
     hands = Hands(settings.hands, patience_s=settings.drain_s)
     runner = Runner(inbox, hands, attempts, events, bodies, ack_wait_s=ground.pool.ack_wait_s)
-    runner.ahead = ahead = Ahead(
-        inbox, hands, _backlog(ground), _ahead_limits(ground), runner.begin
-    )
-    HELD_AHEAD.set_function(lambda: ahead.held)
+    runner.ahead = Ahead(inbox, hands, _backlog(ground), _ahead_limits(ground), runner.begin)
     limits = ParkingLimits(look_s=settings.session_look_s, parked_max=settings.parked_max)
     runner.parking = Parking(Signals(bus), sessions, line, limits, runner.resume)
     return runner

@@ -15,6 +15,7 @@ from teambus.contracts.ids import RunId, Tenant
 from teambus.contracts.message import MalformedMessage
 from teambus.contracts.subjects import RequestSubject
 from teambus.runtime.hands import Hands
+from teambus_team_runner import metrics
 from teambus_team_runner.ahead import Ahead
 from teambus_team_runner.asked import Asked, read, refuse_malformed
 from teambus_team_runner.attempt import Attempts, Outcome
@@ -50,6 +51,7 @@ class Runner:
         self._stop = asyncio.Event()
         self.ahead: Ahead | None = None
         self.parking: Parking | None = None
+        self._show()
 
     @property
     def hands(self) -> Hands:
@@ -157,6 +159,8 @@ class Runner:
         if (known := self._in_hand.get(asked.key)) is not None:
             await self._again(known, asked, delivery)
             return
+        if delivery.attempt == 1:
+            metrics.count_wait(delivery.stored_at)
         handle = Handle(delivery, asked, ack_wait_s=self._ack_wait_s)
         self._in_hand[asked.key] = handle
         self._cancels.listen(*asked.run, handle.cancellation.request)
@@ -184,6 +188,7 @@ class Runner:
                     parked = await self._attempt(handle) is Outcome.PARKED
             except Fenced as fenced:
                 handle.drop()
+                metrics.RUNS_LOST.inc()
                 log.warning("lost the run to another runner", why=str(fenced))
             except BusError as error:
                 log.warning("gave up the run; it will be delivered again", why=str(error))
@@ -205,6 +210,13 @@ class Runner:
         log.warning("the run died before, and has one attempt left; waiting for empty hands")
         async with alone():
             return await self._attempts.make(handle)
+
+    def _show(self) -> None:
+        """Have the figures of what is held asked for whenever somebody looks."""
+        metrics.HANDS.set_function(lambda: self._hands.count)
+        metrics.IN_HAND.set_function(lambda: self._hands.busy)
+        metrics.PARKED.set_function(lambda: self.parking.parked if self.parking else 0)
+        metrics.HELD_AHEAD.set_function(lambda: self.ahead.held if self.ahead else 0)
 
     def _holds(self, tenant: Tenant, run_id: RunId) -> bool:
         handle = self._in_hand.get((tenant, run_id))

@@ -13,6 +13,7 @@ import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
+from teambus.bus import metrics
 from teambus.bus.client import BusClient
 from teambus.bus.errors import BusUnavailable
 from teambus.bus.replies import Replies
@@ -175,6 +176,7 @@ async def connect(settings: BusSettings) -> AsyncIterator[Bus]:
         ) from error
     try:
         check_version(bus.client.connected_server_version)
+        metrics.CONNECTED.set_function(lambda: bus.connected)
         yield bus
     finally:
         await _close(bus)
@@ -229,6 +231,7 @@ def _listeners(bus: Bus) -> dict[str, Callable[..., Awaitable[None]]]:
     async def on_reconnect() -> None:
         refused.end()
         bus.reconnected_at = time.monotonic()
+        metrics.RECONNECTS.inc()
         log.info("bus connection restored", server=address(bus.client))
         for listener in tuple(bus.reconnect_listeners):
             listener()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeVar
 
-from teambus.bus import reads
+from teambus.bus import metrics, reads
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.bus.errors import WrongLastSequence
@@ -106,6 +106,7 @@ class Events:
             if stored is not None and await self._generation(stored) >= letter.generation:
                 return False
             after = 0 if stored is None else stored.seq
+        metrics.DEAD_LETTERS.labels(letter.about).inc()
         return True
 
     async def dead_letter(self, subject: str) -> DeadLetter | None:
