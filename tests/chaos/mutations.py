@@ -113,6 +113,8 @@ MUTATIONS = (
                 f"{RUNNER}/ending.py",
                 "        if await self.events.complete(completed):\n"
                 "            count_end(completed, handle.began_at)\n"
+                "            if handle.trace is not None:\n"
+                "                handle.trace.run(completed, handle.began_at)\n"
                 "        await self.leave(handle)\n",
                 "        await self.leave(handle)\n"
                 "        await __import__('asyncio').sleep(0.3)\n"

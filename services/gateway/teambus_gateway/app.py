@@ -21,6 +21,7 @@ from teambus_gateway.routes import add_routes
 from teambus_gateway.session_media import add_media_routes
 from teambus_gateway.session_routes import add_session_routes
 from teambus_gateway.settings import GatewaySettings
+from teambus_gateway.traced import Traced
 from teambus_gateway.usage_routes import add_usage_routes
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,8 @@ def make_app(parts: Parts, settings: GatewaySettings) -> FastAPI:
         allow_headers=["*"],
         expose_headers=["*"],
     )
+    if parts.tracer is not None:
+        app.add_middleware(Traced, tracer=parts.tracer)
     app.add_middleware(Counted, door=parts.door)
     return app
 

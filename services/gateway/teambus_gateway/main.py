@@ -23,6 +23,7 @@ from teambus.runtime.stopping import (
     stop_on_signals,
     stop_when_closed,
 )
+from teambus.runtime.tracing import Tracer, tracing
 from teambus_gateway.app import make_app
 from teambus_gateway.gateway import open_gateway
 from teambus_gateway.parts import Parts
@@ -45,7 +46,11 @@ async def run(settings: GatewaySettings) -> int:
     """Serve until a signal or the end of the bus; the exit code."""
     exit_with_parent()
     listening = bind(settings)
-    async with connect(settings.bus()) as bus, open_gateway(bus, settings) as parts:
+    async with (
+        _tracing(settings) as tracer,
+        connect(settings.bus()) as bus,
+        open_gateway(bus, settings, tracer) as parts,
+    ):
         app = make_app(parts, settings)
         with stop_on_signals() as stop:
             async with _management(settings, _readiness(bus, parts, stop)):
@@ -69,6 +74,10 @@ def _management(
     settings: GatewaySettings, readiness: Readiness
 ) -> AbstractAsyncContextManager[int]:
     return management_port(readiness, host=settings.management_host, port=settings.management_port)
+
+
+def _tracing(settings: GatewaySettings) -> AbstractAsyncContextManager[Tracer | None]:
+    return tracing("gateway", os.environ, flush_s=settings.traces_flush_s)
 
 
 async def _report_ready(parts: Parts) -> None:
@@ -136,8 +145,10 @@ class AsgiGateway:
                 if not structlog.is_configured():
                     configure_logging("gateway")
                 settings = read_settings(GatewaySettings, "GATEWAY", os.environ)
-                bus = await self._resources.enter_async_context(connect(settings.bus()))
-                parts = await self._resources.enter_async_context(open_gateway(bus, settings))
+                enter = self._resources.enter_async_context
+                tracer = await enter(_tracing(settings))
+                bus = await enter(connect(settings.bus()))
+                parts = await enter(open_gateway(bus, settings, tracer))
                 self._app = make_app(parts, settings)
         return self._app
 

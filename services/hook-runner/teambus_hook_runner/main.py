@@ -22,6 +22,7 @@ from teambus.runtime.stopping import (
     stop_when_closed,
     unless_stopped,
 )
+from teambus.runtime.tracing import Tracer, tracing
 from teambus_hook_runner.asked import Limits, Unavailable
 from teambus_hook_runner.calling import Calling, saying_what_is_called
 from teambus_hook_runner.courier import Courier, Desk, Patience
@@ -33,6 +34,9 @@ from teambus_hook_runner.spawning import Load
 from teambus_hook_runner.worker import Worker
 
 log = structlog.get_logger(__name__)
+
+FLUSH_SHARE = 0.5
+"""The share of what a hook process has for its end that may go into sending its last spans."""
 
 
 def main() -> None:
@@ -50,10 +54,14 @@ async def run(settings: Settings) -> int:
     readiness = Readiness({"starting": lambda: "starting"})
     host, port = settings.management_host, settings.management_port
     with stop_on_signals() as stop:
-        async with management_port(readiness, host=host, port=port), connect(settings.bus()) as bus:
+        async with (
+            tracing("hook-runner", os.environ, flush_s=settings.traces_flush_s) as tracer,
+            management_port(readiness, host=host, port=port),
+            connect(settings.bus()) as bus,
+        ):
             app = await unless_stopped(stop, _app(bus, settings))
             if app is not None:
-                await _deliver(_crew(bus, app, settings), readiness, stop)
+                await _deliver(_crew(bus, app, settings, tracer), readiness, stop)
             return BUS_LOST if bus.closed.is_set() else 0
 
 
@@ -67,7 +75,7 @@ class Crew:
     calling: Calling
 
 
-def _crew(bus: Bus, app: AppDescription, settings: Settings) -> Crew:
+def _crew(bus: Bus, app: AppDescription, settings: Settings, tracer: Tracer | None) -> Crew:
     bodies = Bodies(bus)
     desk = Desk(
         bus,
@@ -81,6 +89,7 @@ def _crew(bus: Bus, app: AppDescription, settings: Settings) -> Crew:
         ),
         Patience(settings.crash_max, settings.backoff_max_s, settings.record_retry_s),
         Calling(),
+        tracer,
     )
     workers = []
     keepers = []
@@ -156,7 +165,8 @@ async def _app(bus: Bus, settings: Settings) -> AppDescription:
 
 
 def _load(settings: Settings) -> Load:
-    return Load(settings.app, settings.app_dir, settings.webhook_networks_allowed)
+    flush_s = min(settings.traces_flush_s, FLUSH_SHARE * settings.kill_after_s)
+    return Load(settings.app, settings.app_dir, settings.webhook_networks_allowed, flush_s)
 
 
 def _limits(settings: Settings) -> Limits:

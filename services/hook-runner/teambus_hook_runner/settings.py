@@ -27,6 +27,7 @@ class Settings:
     )
     management_host: str = field(default="127.0.0.1", metadata=_shared("MANAGEMENT_HOST"))
     management_port: int = field(default=0, metadata=_shared("MANAGEMENT_PORT"))
+    traces_flush_s: float = field(default=3, metadata=_shared("TRACES_FLUSH_S"))
     drain_s: float = 30
     kill_after_s: float = 5
     processes_max: int = 16

@@ -81,6 +81,8 @@ class Endings:
             await self._bury(completed, str(completed.output.content))
         if await self.events.complete(completed):
             count_end(completed, handle.began_at)
+            if handle.trace is not None:
+                handle.trace.run(completed, handle.began_at)
         await self.leave(handle)
 
     async def _give_up_storing(self, completed: RunCompleted, error: Exception) -> RunCompleted:

@@ -39,6 +39,7 @@ from teambus.runtime.stopping import (
     stop_when_closed,
     unless_stopped,
 )
+from teambus.runtime.tracing import tracing
 from teambus_team_runner.ahead import Ahead, AheadLimits
 from teambus_team_runner.answers import Answers
 from teambus_team_runner.attempt import AttemptLimits, Attempts
@@ -77,6 +78,9 @@ async def run(settings: Settings, app: TeamBus) -> int:
     exit_with_parent()
     _warn_of_missing_key(app)
     async with AsyncExitStack() as stack:
+        tracer = await stack.enter_async_context(
+            tracing("team-runner", os.environ, flush_s=settings.traces_flush_s, users=True)
+        )
         stop = stack.enter_context(stop_on_signals())
         readiness = Readiness({"starting": lambda: "starting"})
         await stack.enter_async_context(
@@ -92,6 +96,7 @@ async def run(settings: Settings, app: TeamBus) -> int:
         cancels = CancelWatch(bus, WatchLimits(settings.cancels_max, settings.cancel_look_s))
         await stack.enter_async_context(cancels.following())
         runner = _runner(Ground(settings, app, bus, pool, databases, models, cancels))
+        runner.tracer = tracer
         answers = Answers(bus, Bodies(bus), databases, at_once_max=settings.answers_max)
         await stack.enter_async_context(answers.given(_databases_of(app)))
         await stack.enter_async_context(present(bus, app.id, runner.hands))

@@ -1,7 +1,7 @@
 """The team-runner's main loop: take requests, hold each until it is settled, no more than hands."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from functools import partial
 
 import structlog
@@ -11,14 +11,18 @@ from teambus.bus.errors import BusError
 from teambus.bus.events import Events
 from teambus.bus.journal import Fenced
 from teambus.bus.pull import Delivery, Inbox
+from teambus.bus.tracing import carrying
 from teambus.contracts.ids import RunId, Tenant
 from teambus.contracts.message import MalformedMessage
 from teambus.contracts.subjects import RequestSubject
+from teambus.contracts.tracing import TraceContext
 from teambus.runtime.hands import Hands
+from teambus.runtime.tracing import Tracer
 from teambus_team_runner import metrics
 from teambus_team_runner.ahead import Ahead
 from teambus_team_runner.asked import Asked, read, refuse_malformed
 from teambus_team_runner.attempt import Attempts, Outcome
+from teambus_team_runner.engine.tracing import RunTrace
 from teambus_team_runner.hold import Handle
 from teambus_team_runner.parking import Parking
 from teambus_team_runner.refusal import refuse_id_in_use
@@ -51,6 +55,7 @@ class Runner:
         self._stop = asyncio.Event()
         self.ahead: Ahead | None = None
         self.parking: Parking | None = None
+        self.tracer: Tracer | None = None
         self._show()
 
     @property
@@ -162,6 +167,9 @@ class Runner:
         if delivery.attempt == 1:
             metrics.count_wait(delivery.stored_at)
         handle = Handle(delivery, asked, ack_wait_s=self._ack_wait_s)
+        if self.tracer is not None:
+            asker = TraceContext.of(delivery.headers)
+            handle.trace = RunTrace(self.tracer, asked.tenant, asked.run_id, asker)
         self._in_hand[asked.key] = handle
         self._cancels.listen(*asked.run, handle.cancellation.request)
         await self._hold(handle)
@@ -178,11 +186,8 @@ class Runner:
 
     async def _hold(self, handle: Handle) -> None:
         """Carry out a run in hand until it is settled, lost or parked."""
-        asked = handle.asked
         parked = False
-        with structlog.contextvars.bound_contextvars(
-            run_id=asked.run_id, team_id=asked.team_id, tenant=asked.tenant
-        ):
+        with _named(handle), _traced(handle.trace):
             try:
                 with handle.kept():
                     parked = await self._attempt(handle) is Outcome.PARKED
@@ -226,3 +231,17 @@ class Runner:
         if self._in_hand.get(handle.asked.key) is handle:
             del self._in_hand[handle.asked.key]
             self._cancels.ignore(*handle.asked.run)
+
+
+def _named(handle: Handle) -> AbstractContextManager[object]:
+    """Have what is logged in the block say which run it is about."""
+    asked = handle.asked
+    names = {"run_id": asked.run_id, "team_id": asked.team_id, "tenant": asked.tenant}
+    if handle.trace is not None:
+        names["trace_id"] = handle.trace.here.trace_id
+    return structlog.contextvars.bound_contextvars(**names)
+
+
+def _traced(trace: RunTrace | None) -> AbstractContextManager[None]:
+    """Have what is published in the block go on with the run's trace."""
+    return nullcontext() if trace is None else carrying(trace.here)

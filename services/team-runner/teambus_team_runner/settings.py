@@ -16,6 +16,7 @@ class Settings:
     )
     management_host: str = field(default="127.0.0.1", metadata={"variable": "MANAGEMENT_HOST"})
     management_port: int = field(default=0, metadata={"variable": "MANAGEMENT_PORT"})
+    traces_flush_s: float = field(default=3, metadata={"variable": "TRACES_FLUSH_S"})
     hands: int = 512
     ahead_max: int = 20_000
     ahead_look_s: float = 0.25

@@ -9,6 +9,7 @@ from teambus.bus.connection import Bus
 from teambus.bus.errors import WrongLastSequence
 from teambus.bus.publish import Publication, publish
 from teambus.bus.topology import DEAD, EVENTS, HOOKS, JOURNAL
+from teambus.bus.tracing import carried
 from teambus.contracts import headers as names
 from teambus.contracts import subjects
 from teambus.contracts.hook import DeadLetter, HookOutcome
@@ -139,6 +140,7 @@ class Events:
     ) -> None:
         data, headers = await self._bodies.fit(encode(event), owner=_owner(event))
         headers |= names.cloud_event(msg_id, str(type(event).__struct_config__.tag), self._source)
+        headers |= carried()
         await publish(self._bus, Publication(subject, data, msg_id, after, headers))
 
     async def _last(self, stream: str, subject: str, kind: type[M]) -> M | None:
