@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,6 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from teambus.bus.connection import Bus, connect
 from teambus.bus.errors import BusError
+from teambus.bus.provision import mismatch
+from teambus.bus.topology import CATALOGUE, DEAD, EVENTS, REQUESTS
 from teambus.runtime.logging import configure_logging
 from teambus.runtime.management import Readiness, management_port, report
 from teambus.runtime.memory import settle_memory
@@ -24,6 +27,7 @@ from teambus.runtime.stopping import (
     stop_when_closed,
 )
 from teambus.runtime.tracing import Tracer, tracing
+from teambus.runtime.watch import Watch
 from teambus_gateway.app import make_app
 from teambus_gateway.gateway import open_gateway
 from teambus_gateway.parts import Parts
@@ -31,6 +35,9 @@ from teambus_gateway.serving import PortTaken, bind, serve
 from teambus_gateway.settings import GatewaySettings
 
 log = structlog.get_logger(__name__)
+
+STREAMS = (REQUESTS, EVENTS, DEAD, CATALOGUE)
+"""Those without which no request can be answered."""
 
 
 def main() -> None:
@@ -52,8 +59,12 @@ async def run(settings: GatewaySettings) -> int:
         open_gateway(bus, settings, tracer) as parts,
     ):
         app = make_app(parts, settings)
+        topology = Watch(
+            "topology", partial(mismatch, bus, STREAMS), look_s=settings.topology_look_s
+        )
         with stop_on_signals() as stop:
-            async with _management(settings, _readiness(bus, parts, stop)):
+            readiness = _readiness(bus, parts, topology, stop)
+            async with _management(settings, readiness), topology.looking():
                 watching = [
                     asyncio.create_task(_stop_when_closed(bus, parts, stop)),
                     asyncio.create_task(_report_ready(parts)),
@@ -87,10 +98,11 @@ async def _report_ready(parts: Parts) -> None:
     report(ready=True)
 
 
-def _readiness(bus: Bus, parts: Parts, stop: asyncio.Event) -> Readiness:
+def _readiness(bus: Bus, parts: Parts, topology: Watch, stop: asyncio.Event) -> Readiness:
     return Readiness(
         {
             "bus": lambda: None if bus.connected else "not connected",
+            "topology": lambda: topology.reason,
             "permissions": lambda: bus.violation,
             "catalogue": lambda: None if parts.catalogue.known.is_set() else "never read",
             "draining": lambda: "stopping" if stop.is_set() else None,

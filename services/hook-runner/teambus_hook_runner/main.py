@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -11,6 +12,8 @@ import structlog
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus, connect
 from teambus.bus.events import Events
+from teambus.bus.provision import mismatch
+from teambus.bus.topology import EVENTS, REDRIVE, hook_consumer_name
 from teambus.contracts.catalogue import AppDescription, HookDescription
 from teambus.runtime.management import Readiness, management_port, report
 from teambus.runtime.memory import settle_memory
@@ -23,6 +26,7 @@ from teambus.runtime.stopping import (
     unless_stopped,
 )
 from teambus.runtime.tracing import Tracer, tracing
+from teambus.runtime.watch import Watch
 from teambus_hook_runner.asked import Limits, Unavailable
 from teambus_hook_runner.calling import Calling, saying_what_is_called
 from teambus_hook_runner.courier import Courier, Desk, Patience
@@ -73,6 +77,7 @@ class Crew:
     workers: list[Worker]
     keepers: list[Keeper]
     calling: Calling
+    topology: Watch
 
 
 def _crew(bus: Bus, app: AppDescription, settings: Settings, tracer: Tracer | None) -> Crew:
@@ -100,7 +105,13 @@ def _crew(bus: Bus, app: AppDescription, settings: Settings, tracer: Tracer | No
             courier = Courier(desk, hook, keeper)
             worker = Worker(bus, hook, keeper, courier, settings.drain_s, settings.verify_s)
             workers.append(worker)
-    return Crew(bus, workers, keepers, desk.calling)
+    look = partial(mismatch, bus, (), _consumers(app.hooks))
+    topology = Watch("topology", look, look_s=settings.topology_look_s)
+    return Crew(bus, workers, keepers, desk.calling, topology)
+
+
+def _consumers(hooks: list[HookDescription]) -> list[tuple[str, str]]:
+    return [(stream, hook_consumer_name(each)) for each in hooks for stream in (EVENTS, REDRIVE)]
 
 
 def _keeper(hooks: list[HookDescription], settings: Settings) -> Keeper:
@@ -120,7 +131,11 @@ def _shares(hooks: list[HookDescription], processes_max: int) -> list[list[HookD
 
 async def _deliver(crew: Crew, readiness: Readiness, stop: asyncio.Event) -> None:
     readiness.checks = _checks(crew, stop)
-    async with saying_what_is_called(crew.bus, crew.calling), asyncio.TaskGroup() as sides:
+    async with (
+        saying_what_is_called(crew.bus, crew.calling),
+        crew.topology.looking(),
+        asyncio.TaskGroup() as sides,
+    ):
         beside = [
             sides.create_task(_give_up_when_closed(crew, stop), name="bus watch"),
             sides.create_task(_report_ready(crew), name="readiness"),
@@ -138,6 +153,7 @@ def _checks(crew: Crew, stop: asyncio.Event) -> dict[str, Any]:
     bus = crew.bus
     return {
         "bus": lambda: None if bus.connected else "not connected to the bus",
+        "topology": lambda: crew.topology.reason,
         "permissions": lambda: bus.violation,
         "draining": lambda: "draining" if stop.is_set() else None,
         **{f"hook {w.hook.name}": lambda w=w: w.reason or w.keeper.reason for w in crew.workers},

@@ -39,6 +39,7 @@ class Settings:
     session_timeout_s: float = 5
     record_retry_s: float = 1
     verify_s: float = 2
+    topology_look_s: float = 30
     webhook_networks_allowed: tuple[str, ...] = ()
     connect_timeout_s: float = 10
     request_timeout_s: float = 2

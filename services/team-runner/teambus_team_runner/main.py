@@ -40,20 +40,21 @@ from teambus.runtime.stopping import (
     unless_stopped,
 )
 from teambus.runtime.tracing import tracing
+from teambus_team_runner import standing
 from teambus_team_runner.ahead import Ahead, AheadLimits
 from teambus_team_runner.answers import Answers
-from teambus_team_runner.attempt import AttemptLimits, Attempts
+from teambus_team_runner.attempt import Attempts
 from teambus_team_runner.databases import Databases
-from teambus_team_runner.ending import EndingLimits, Endings
+from teambus_team_runner.ending import Endings
 from teambus_team_runner.engine.ports import EngineLimits
 from teambus_team_runner.execution import Execution, ExecutionLimits
 from teambus_team_runner.frames import FrameLimits
 from teambus_team_runner.holders import HolderLimits, Holders
 from teambus_team_runner.janitor.composition import janitor_of
+from teambus_team_runner.limits import attempt_limits, ending_limits, model_limits
 from teambus_team_runner.line import Line
 from teambus_team_runner.media import MediaLimits, StoredMedia
 from teambus_team_runner.models.catalogue import Models
-from teambus_team_runner.models.limits import ModelLimits
 from teambus_team_runner.parking import Parking, ParkingLimits
 from teambus_team_runner.presence import present
 from teambus_team_runner.runner import Runner
@@ -101,11 +102,9 @@ async def run(settings: Settings, app: TeamBus) -> int:
         await stack.enter_async_context(answers.given(_databases_of(app)))
         await stack.enter_async_context(present(bus, app.id, runner.hands))
         await stack.enter_async_context(runner.answering())
-        readiness.checks = {
-            "bus": lambda: None if bus.connected else "not connected to the bus",
-            "permissions": lambda: bus.violation,
-            "draining": lambda: "draining" if stop.is_set() else None,
-        }
+        await stack.enter_async_context(
+            standing.told_of(readiness, standing.Ground(bus, pool, databases, stop), settings)
+        )
         watching = asyncio.create_task(_stop_when_closed(bus, stop, runner))
         stack.callback(watching.cancel)
         log.info("ready", app=app.id, components=[each.id for each in app.components])
@@ -156,9 +155,9 @@ def _runner(ground: Ground) -> Runner:
         sessions=sessions,
         cancels=ground.cancels,
         line=line,
-        endings=Endings(events, line, ground.databases, _ending_limits(settings)),
+        endings=Endings(events, line, ground.databases, ending_limits(settings)),
         execution=_execution(ground, line),
-        limits=_attempt_limits(settings),
+        limits=attempt_limits(settings),
         holders=_holders(settings, bus),
     )
     inbox = Inbox(bus, ground.pool.stream, ground.pool.name)
@@ -245,40 +244,9 @@ def _databases_of(app: TeamBus) -> dict[str, TeamId]:
     return {each.db.id: each.id for each in app.components if each.db is not None}
 
 
-def _attempt_limits(settings: Settings) -> AttemptLimits:
-    return AttemptLimits(
-        journal_entries_max=settings.journal_entries_max,
-        journal_entry_bytes_max=settings.journal_entry_bytes_max,
-        waiting_max=settings.sessions_waiting_max,
-        journal_patience_s=settings.journal_patience_s,
-        release_s=settings.release_s,
-        deaths_max=settings.deaths_max,
-        alone_wait_s=settings.alone_wait_s,
-    )
-
-
-def _ending_limits(settings: Settings) -> EndingLimits:
-    return EndingLimits(settings.store_retry_s, settings.store_give_up_s)
-
-
 def _models(settings: Settings, bus: Bus) -> Models:
     media = MediaLimits(settings.media_call_bytes_max, settings.media_bytes_max)
-    return Models(_model_limits(settings), StoredMedia(Bodies(bus, FILES_BUCKET), media))
-
-
-def _model_limits(settings: Settings) -> ModelLimits:
-    return ModelLimits(
-        connections_max=settings.model_connections_max,
-        connect_timeout_s=settings.model_connect_timeout_s,
-        keepalive_s=settings.model_keepalive_s,
-        answer_bytes_max=settings.model_answer_bytes_max,
-        timeout_s=settings.model_timeout_s,
-        attempts_max=settings.model_attempts_max,
-        backoff_s=settings.model_backoff_s,
-        backoff_max_s=settings.model_backoff_max_s,
-        deadline_s=settings.model_deadline_s,
-        client=settings.model_client,
-    )
+    return Models(model_limits(settings), StoredMedia(Bodies(bus, FILES_BUCKET), media))
 
 
 def _bus_settings(settings: Settings) -> BusSettings:

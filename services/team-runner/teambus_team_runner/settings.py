@@ -74,6 +74,8 @@ class Settings:
     frames_buffer_bytes_max: int = 8 * 1024 * 1024
     room_percent_max: int = 70
     provision_wait_s: float = 60
+    topology_look_s: float = 30
+    store_look_s: float = 15
     unserved_s: float = 3600
     janitor_lease_s: float = 30
     janitor_sweep_s: float = 30
