@@ -111,7 +111,11 @@ MUTATIONS = (
         (
             Change(
                 f"{RUNNER}/ending.py",
-                "        await self.events.complete(completed)\n        await self.leave(handle)\n",
+                "        if await self.events.complete(completed):\n"
+                "            count_end(completed, handle.began_at)\n"
+                "            if handle.trace is not None:\n"
+                "                handle.trace.run(completed, handle.began_at)\n"
+                "        await self.leave(handle)\n",
                 "        await self.leave(handle)\n"
                 "        await __import__('asyncio').sleep(0.3)\n"
                 "        await self.events.complete(completed)\n",

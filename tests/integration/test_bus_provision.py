@@ -9,7 +9,7 @@ import pytest
 from teambus.bus import catalogue, topology
 from teambus.bus.bodies import Bodies, BodyMissing
 from teambus.bus.errors import TopologyMismatch
-from teambus.bus.provision import provision, provisioned, verify_stream
+from teambus.bus.provision import mismatch, provision, provisioned, verify_stream
 from teambus.bus.reads import call
 from teambus.contracts import subjects
 from teambus.contracts.catalogue import (
@@ -118,6 +118,25 @@ async def test_what_was_never_provisioned_is_said_with_the_mend(tmp_path: Path) 
             await provisioned(place.bus, topology.REQUESTS, "pool_other", wait_s=0)
         with pytest.raises(TopologyMismatch, match="teambus provision"):
             await verify_stream(place.bus, "OTHER")
+
+
+async def test_a_stream_that_lacks_a_subject_of_this_version_is_said_and_more_is_as_well(
+    tmp_path: Path,
+) -> None:
+    async with here(tmp_path) as place:
+        jetstream = place.bus.client.jetstream()
+        config = (await jetstream.stream_info(topology.DEAD)).config
+        assert config.subjects is not None
+        config.subjects = [*config.subjects, "teambus.v1.later.>"]
+        await jetstream.update_stream(config)
+        await verify_stream(place.bus, topology.DEAD)
+        config.subjects = ["teambus.v1.later.>"]
+        await jetstream.update_stream(config)
+        with pytest.raises(TopologyMismatch, match=r"does not take teambus\.v1\.dead\."):
+            await verify_stream(place.bus, topology.DEAD)
+        told = await mismatch(place.bus, [topology.DEAD], [(topology.REQUESTS, "pool_other")])
+        assert told is not None
+        assert "does not take" in told
 
 
 async def test_the_catalogue_gives_back_what_was_declared(tmp_path: Path) -> None:

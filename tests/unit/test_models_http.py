@@ -18,7 +18,7 @@ from teambus_team_runner.models.connections import Connections
 from teambus_team_runner.models.failures import TRY_FAILURES, Failure, failure_of
 from teambus_team_runner.models.http import HEAD_BYTES_MAX, HELD_BYTES_MAX, Disconnected, post_head
 from teambus_team_runner.models.limits import ModelLimits
-from teambus_team_runner.models.port import ModelError
+from teambus_team_runner.models.port import ModelError, outgoing
 from tests.support.provider import WAIT_S, Line, Provider, answer, chunked, serving
 
 KEY = "sk-very-secret"
@@ -263,6 +263,26 @@ async def test_an_answer_may_be_as_large_as_the_limit(client_of: Opens) -> None:
     async with serving(Provider.answering(answer(MEBIBYTE))) as provider:
         client = client_of(provider, replace(LIMITS, answer_bytes_max=len(MEBIBYTE)))
         assert await ask(client) == MEBIBYTE
+
+
+async def test_headers_of_one_call_go_with_it_alone(client_of: Opens) -> None:
+    asked: list[bytes] = []
+
+    async def script(line: Line) -> None:
+        for _ in range(3):
+            asked.append(await line.asked())
+            await line.say(answer(b"Green tea."))
+
+    async with serving(script) as provider:
+        client = client_of(provider)
+        await ask(client)
+        with outgoing({"traceparent": "00-1-2-01", "tracestate": "own=1"}):
+            assert await ask(client, b'{"x":1}') == b"Green tea."
+        await ask(client)
+    first, second, third = (each.lower() for each in asked)
+    assert b"\r\ntraceparent: 00-1-2-01\r\n" in second
+    assert b"\r\ntracestate: own=1\r\n" in second
+    assert b"trace" not in first + third
 
 
 async def test_a_refusal_has_its_headers_and_its_body(client_of: Opens) -> None:

@@ -14,12 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from teambus_gateway.authentication import RequireKey, secured
 from teambus_gateway.door import Door, Doorkeeper, problem_reply
 from teambus_gateway.letter_routes import add_letter_routes
+from teambus_gateway.metrics import Counted
 from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
 from teambus_gateway.routes import add_routes
 from teambus_gateway.session_media import add_media_routes
 from teambus_gateway.session_routes import add_session_routes
 from teambus_gateway.settings import GatewaySettings
+from teambus_gateway.traced import Traced
 from teambus_gateway.usage_routes import add_usage_routes
 
 log = structlog.get_logger(__name__)
@@ -46,6 +48,9 @@ def make_app(parts: Parts, settings: GatewaySettings) -> FastAPI:
         allow_headers=["*"],
         expose_headers=["*"],
     )
+    if parts.tracer is not None:
+        app.add_middleware(Traced, tracer=parts.tracer)
+    app.add_middleware(Counted, door=parts.door)
     return app
 
 

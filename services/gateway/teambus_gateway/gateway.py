@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.bus.redrive import Redrives
 from teambus.contracts.media import FILES_BUCKET
+from teambus.runtime.tracing import Tracer
 from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
 from teambus_gateway.databases import Databases
@@ -24,9 +26,11 @@ from teambus_gateway.streams import Streams
 
 
 @asynccontextmanager
-async def open_gateway(bus: Bus, settings: GatewaySettings) -> AsyncIterator[Parts]:
+async def open_gateway(
+    bus: Bus, settings: GatewaySettings, tracer: Tracer | None = None
+) -> AsyncIterator[Parts]:
     """Read the catalogue, keep it fresh and answer on the bus while the block runs."""
-    parts = _parts(bus, settings)
+    parts = replace(_parts(bus, settings), tracer=tracer)
     await parts.catalogue.refresh()
     keeping = asyncio.create_task(parts.catalogue.keep_fresh(), name="keep the catalogue fresh")
     try:

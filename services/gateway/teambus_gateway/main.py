@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,6 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from teambus.bus.connection import Bus, connect
 from teambus.bus.errors import BusError
+from teambus.bus.provision import mismatch
+from teambus.bus.topology import CATALOGUE, DEAD, EVENTS, REQUESTS
 from teambus.runtime.logging import configure_logging
 from teambus.runtime.management import Readiness, management_port, report
 from teambus.runtime.memory import settle_memory
@@ -23,6 +26,8 @@ from teambus.runtime.stopping import (
     stop_on_signals,
     stop_when_closed,
 )
+from teambus.runtime.tracing import Tracer, tracing
+from teambus.runtime.watch import Watch
 from teambus_gateway.app import make_app
 from teambus_gateway.gateway import open_gateway
 from teambus_gateway.parts import Parts
@@ -30,6 +35,9 @@ from teambus_gateway.serving import PortTaken, bind, serve
 from teambus_gateway.settings import GatewaySettings
 
 log = structlog.get_logger(__name__)
+
+STREAMS = (REQUESTS, EVENTS, DEAD, CATALOGUE)
+"""Those without which no request can be answered."""
 
 
 def main() -> None:
@@ -45,10 +53,18 @@ async def run(settings: GatewaySettings) -> int:
     """Serve until a signal or the end of the bus; the exit code."""
     exit_with_parent()
     listening = bind(settings)
-    async with connect(settings.bus()) as bus, open_gateway(bus, settings) as parts:
+    async with (
+        _tracing(settings) as tracer,
+        connect(settings.bus()) as bus,
+        open_gateway(bus, settings, tracer) as parts,
+    ):
         app = make_app(parts, settings)
+        topology = Watch(
+            "topology", partial(mismatch, bus, STREAMS), look_s=settings.topology_look_s
+        )
         with stop_on_signals() as stop:
-            async with _management(settings, _readiness(bus, parts, stop)):
+            readiness = _readiness(bus, parts, topology, stop)
+            async with _management(settings, readiness), topology.looking():
                 watching = [
                     asyncio.create_task(_stop_when_closed(bus, parts, stop)),
                     asyncio.create_task(_report_ready(parts)),
@@ -71,6 +87,10 @@ def _management(
     return management_port(readiness, host=settings.management_host, port=settings.management_port)
 
 
+def _tracing(settings: GatewaySettings) -> AbstractAsyncContextManager[Tracer | None]:
+    return tracing("gateway", os.environ, flush_s=settings.traces_flush_s)
+
+
 async def _report_ready(parts: Parts) -> None:
     await parts.catalogue.known.wait()
     log.info("ready", tenant=parts.tenant)
@@ -78,10 +98,11 @@ async def _report_ready(parts: Parts) -> None:
     report(ready=True)
 
 
-def _readiness(bus: Bus, parts: Parts, stop: asyncio.Event) -> Readiness:
+def _readiness(bus: Bus, parts: Parts, topology: Watch, stop: asyncio.Event) -> Readiness:
     return Readiness(
         {
             "bus": lambda: None if bus.connected else "not connected",
+            "topology": lambda: topology.reason,
             "permissions": lambda: bus.violation,
             "catalogue": lambda: None if parts.catalogue.known.is_set() else "never read",
             "draining": lambda: "stopping" if stop.is_set() else None,
@@ -136,8 +157,10 @@ class AsgiGateway:
                 if not structlog.is_configured():
                     configure_logging("gateway")
                 settings = read_settings(GatewaySettings, "GATEWAY", os.environ)
-                bus = await self._resources.enter_async_context(connect(settings.bus()))
-                parts = await self._resources.enter_async_context(open_gateway(bus, settings))
+                enter = self._resources.enter_async_context
+                tracer = await enter(_tracing(settings))
+                bus = await enter(connect(settings.bus()))
+                parts = await enter(open_gateway(bus, settings, tracer))
                 self._app = make_app(parts, settings)
         return self._app
 

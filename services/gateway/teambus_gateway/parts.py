@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from teambus.bus.redrive import Redrives
 from teambus.contracts.ids import Tenant
+from teambus.runtime.tracing import Tracer
 from teambus_gateway.attachments import MediaLimits
 from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
@@ -41,6 +42,7 @@ class Parts:
     redrives: Redrives
     run_hooks: RunHooks
     retry_after_s: int
+    tracer: Tracer | None = None
 
 
 def json_reply(value: Any, status: int = 200) -> Response:

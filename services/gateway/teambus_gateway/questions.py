@@ -4,7 +4,12 @@ request-reply.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from typing import TypeVar
 
 import msgspec
@@ -19,12 +24,14 @@ from teambus.contracts import subjects
 from teambus.contracts.ids import TEXT_ID_LENGTH_MAX, RunId, new_id, token
 from teambus.contracts.run import Continuation, RunRequest
 from teambus.contracts.runs_api import CancelThisRun, RunStarted, StartRun, WaitForRun
+from teambus.contracts.tracing import TraceContext
 from teambus.domain.media import mistake_in
 from teambus_gateway.fields import check_json
 from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
 from teambus_gateway.room import Hold
 from teambus_gateway.submission import Origin, Submission, check_run_id, session_of
+from teambus_gateway.traced import serving
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +57,7 @@ class Questions:
 
     async def _told(self, answer: Answer, question: Question) -> Reply | None:
         try:
-            with self._parts.door.enter():
+            with self._parts.door.enter(), self._serving(question):
                 return await answer(question)
         except Problem as problem:
             log.debug("refused", subject=question.subject, detail=problem.detail)
@@ -59,6 +66,12 @@ class Questions:
             if problem.retry_after_s is not None:
                 reply.headers[names.RETRY_AFTER] = str(problem.retry_after_s)
             return reply
+
+    def _serving(self, question: Question) -> AbstractContextManager[object]:
+        if (tracer := self._parts.tracer) is None:
+            return nullcontext()
+        verb = ".".join(question.subject.split(".")[-2:])
+        return serving(tracer, TraceContext.of(question.headers), name=verb)
 
     async def _start(self, question: Question) -> Reply:
         with self._parts.room.hold() as hold:

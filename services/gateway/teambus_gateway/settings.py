@@ -40,6 +40,8 @@ class GatewaySettings:
     tenant: str = field(default=DEFAULT_TENANT, metadata=_shared("TEAMBUS_TENANT"))
     management_host: str = field(default="127.0.0.1", metadata=_shared("MANAGEMENT_HOST"))
     management_port: int = field(default=0, metadata=_shared("MANAGEMENT_PORT"))
+    topology_look_s: float = 30
+    traces_flush_s: float = field(default=3, metadata=_shared("TRACES_FLUSH_S"))
     host: str = "127.0.0.1"
     port: int = 7777
     listen_fd: int | None = None

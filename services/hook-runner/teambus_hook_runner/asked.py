@@ -36,3 +36,4 @@ class Asked:
     event: bytes
     timeout_s: float
     session: bytes | None = None
+    traceparent: str = ""

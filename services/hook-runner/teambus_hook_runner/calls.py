@@ -5,6 +5,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ class Calls:
     board: Board
     threads: ThreadPoolExecutor
     answer: Callable[[FromChild], None]
+    around: Callable[[Call], AbstractContextManager[object]] = nullcontext
     tasks: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     told: set[int] = field(default_factory=set)
 
@@ -48,8 +50,9 @@ class Calls:
         self.board.start(call.slot, time.monotonic())
         answer: Returned | Raised = Returned(call.number)
         try:
-            for given in arguments(self.app, hook, call):
-                await marked(hook.function(**given), self.board, call.slot)
+            with self.around(call):
+                for given in arguments(self.app, hook, call):
+                    await marked(hook.function(**given), self.board, call.slot)
         except BaseException as error:  # noqa: BLE001 - user code ends here, whatever it raises
             answer = failure(call.number, error)
         if call.number in self.told:
@@ -65,8 +68,9 @@ class Calls:
         self.board.start(call.slot, time.monotonic())
         answer: Returned | Raised = Returned(call.number)
         try:
-            for given in arguments(self.app, hook, call):
-                _finish(hook.function(**given), loop)
+            with self.around(call):
+                for given in arguments(self.app, hook, call):
+                    _finish(hook.function(**given), loop)
         except BaseException as error:  # noqa: BLE001 - user code ends here, whatever it raises
             answer = failure(call.number, error)
         self._end(call, answer)

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NoReturn
 
 import msgspec
@@ -23,9 +24,11 @@ from teambus.app.hooks import BackgroundHook, background_hooks
 from teambus.app.teambus import TeamBus
 from teambus.contracts.message import encode
 from teambus.runtime.loading import LoadError, load_app
+from teambus.runtime.tracing import tracing
 from teambus_hook_runner.board import Board
 from teambus_hook_runner.calls import Calls
 from teambus_hook_runner.failures import describe
+from teambus_hook_runner.traced import calling
 from teambus_hook_runner.wire import (
     Call,
     Described,
@@ -62,7 +65,7 @@ def main() -> None:
     if not start.hooks:
         voice.say(Described(encode(describe_app(app))))
         return
-    asyncio.run(_serve(start, app, hooks, voice))
+    asyncio.run(_live(start, app, hooks, voice))
 
 
 class Voice:
@@ -79,13 +82,21 @@ class Voice:
                 data = data[os.write(self._descriptor, data) :]
 
 
-async def _serve(
-    start: Start, app: TeamBus, hooks: dict[str, BackgroundHook], voice: Voice
-) -> None:
-    """Take calls until the hook-runner closes the pipe."""
+async def _live(start: Start, app: TeamBus, hooks: dict[str, BackgroundHook], voice: Voice) -> None:
+    """The hook-runner has logged whether traces can be sent: what is said here is the user's."""
     board = Board(start.board, start.slots)
     threads = ThreadPoolExecutor(max(1, start.slots), thread_name_prefix="hook")
     calls = Calls(app, hooks, board, threads, voice.say)
+    async with tracing(
+        "hook-runner", os.environ, flush_s=start.traces_flush_s, users=True, is_logged=False
+    ) as tracer:
+        if tracer is not None:
+            calls.around = partial(calling, tracer)
+        await _serve(start, calls, voice)
+
+
+async def _serve(start: Start, calls: Calls, voice: Voice) -> None:
+    """Take calls until the hook-runner closes the pipe."""
     frames: Frames[ToChild] = Frames(ToChild)
     over = asyncio.Event()
 
@@ -102,7 +113,7 @@ async def _serve(
     os.set_blocking(start.calls, False)
     loop = asyncio.get_running_loop()
     loop.add_reader(start.calls, read)
-    voice.say(Ready([name for name, hook in hooks.items() if not hook.is_async]))
+    voice.say(Ready([name for name, hook in calls.hooks.items() if not hook.is_async]))
     await over.wait()
     loop.remove_reader(start.calls)
 

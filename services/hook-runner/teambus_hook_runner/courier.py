@@ -24,6 +24,7 @@ from teambus.contracts.hook import HookOutcome
 from teambus.contracts.message import MalformedMessage
 from teambus.domain.hearing import wants
 from teambus.domain.retry import GiveUp, RetrySchedule
+from teambus.runtime.tracing import Tracer
 from teambus_hook_runner.asked import Asked
 from teambus_hook_runner.calling import Calling
 from teambus_hook_runner.in_hand import Held
@@ -32,6 +33,7 @@ from teambus_hook_runner.parcel import Parcel, opened
 from teambus_hook_runner.past import Past
 from teambus_hook_runner.records import failed_outcome, letter_of, outcome_of, unreadable
 from teambus_hook_runner.sessions import SessionSource, SessionUnavailable
+from teambus_hook_runner.traced import delivering
 from teambus_hook_runner.wire import Raised, Returned
 
 log = structlog.get_logger(__name__)
@@ -62,6 +64,7 @@ class Desk:
     sessions: SessionSource
     patience: Patience
     calling: Calling
+    tracer: Tracer | None = None
 
 
 class Courier:
@@ -142,7 +145,8 @@ class Courier:
         began_at, began = time.time(), time.monotonic()
         self._desk.calling.begin(parcel.addressed, past.attempts + 1)
         try:
-            answer = await self._call(parcel, past)
+            with delivering(self._desk.tracer, parcel, past.attempts + 1) as called:
+                answer = called.answer = await self._call(parcel, past, called.traceparent)
         finally:
             self._desk.calling.end(parcel.addressed)
         CALL_SECONDS.labels(self._hook.name).observe(time.monotonic() - began)
@@ -151,7 +155,7 @@ class Courier:
         else:
             await self._settle_failed(parcel, past, answer, began_at)
 
-    async def _call(self, parcel: Parcel, past: Past) -> Returned | Raised:
+    async def _call(self, parcel: Parcel, past: Past, traceparent: str) -> Returned | Raised:
         session = None
         if self._hook.needs_session:
             try:
@@ -165,6 +169,7 @@ class Courier:
             parcel.body,
             self._hook.timeout_s,
             session,
+            traceparent,
         )
         return await self._caller.call(asked, suspect=past.was_crash)
 

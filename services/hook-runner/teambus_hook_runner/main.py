@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -11,6 +12,8 @@ import structlog
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus, connect
 from teambus.bus.events import Events
+from teambus.bus.provision import mismatch
+from teambus.bus.topology import EVENTS, REDRIVE, hook_consumer_name
 from teambus.contracts.catalogue import AppDescription, HookDescription
 from teambus.runtime.management import Readiness, management_port, report
 from teambus.runtime.memory import settle_memory
@@ -22,6 +25,8 @@ from teambus.runtime.stopping import (
     stop_when_closed,
     unless_stopped,
 )
+from teambus.runtime.tracing import Tracer, tracing
+from teambus.runtime.watch import Watch
 from teambus_hook_runner.asked import Limits, Unavailable
 from teambus_hook_runner.calling import Calling, saying_what_is_called
 from teambus_hook_runner.courier import Courier, Desk, Patience
@@ -33,6 +38,9 @@ from teambus_hook_runner.spawning import Load
 from teambus_hook_runner.worker import Worker
 
 log = structlog.get_logger(__name__)
+
+FLUSH_SHARE = 0.5
+"""The share of what a hook process has for its end that may go into sending its last spans."""
 
 
 def main() -> None:
@@ -50,17 +58,28 @@ async def run(settings: Settings) -> int:
     readiness = Readiness({"starting": lambda: "starting"})
     host, port = settings.management_host, settings.management_port
     with stop_on_signals() as stop:
-        async with management_port(readiness, host=host, port=port):
+        async with (
+            tracing("hook-runner", os.environ, flush_s=settings.traces_flush_s) as tracer,
+            management_port(readiness, host=host, port=port),
+        ):
             described_app = await unless_stopped(stop, _described(settings))
             if stop.is_set():
                 return 0
-            return await _serve(settings, described_app, readiness, stop)
+            return await _serve(settings, described_app, Around(readiness, stop, tracer))
 
 
-async def _serve(
-    settings: Settings, app: AppDescription | None, readiness: Readiness, stop: asyncio.Event
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a process has beside its work."""
+
+    readiness: Readiness
+    stop: asyncio.Event
+    tracer: Tracer | None
+
+
+async def _serve(settings: Settings, app: AppDescription | None, around: Around) -> int:
     """`app` is None where the catalogue is to say what it is."""
+    stop = around.stop
     app_id = settings.app_id if app is None else app.id
     assert app_id is not None
     async with connect(settings.bus(app_id)) as bus:
@@ -68,7 +87,7 @@ async def _serve(
             reading = catalogued(bus, app_id, look_s=settings.verify_s)
             app = await unless_stopped(stop, reading)
         if app is not None:
-            await _deliver(_crew(bus, app, settings), readiness, stop)
+            await _deliver(_crew(bus, app, settings, around.tracer), around.readiness, stop)
         return BUS_LOST if bus.closed.is_set() else 0
 
 
@@ -80,9 +99,10 @@ class Crew:
     workers: list[Worker]
     keepers: list[Keeper]
     calling: Calling
+    topology: Watch
 
 
-def _crew(bus: Bus, app: AppDescription, settings: Settings) -> Crew:
+def _crew(bus: Bus, app: AppDescription, settings: Settings, tracer: Tracer | None) -> Crew:
     bodies = Bodies(bus)
     desk = Desk(
         bus,
@@ -96,6 +116,7 @@ def _crew(bus: Bus, app: AppDescription, settings: Settings) -> Crew:
         ),
         Patience(settings.crash_max, settings.backoff_max_s, settings.record_retry_s),
         Calling(),
+        tracer,
     )
     workers = []
     keepers = []
@@ -106,7 +127,13 @@ def _crew(bus: Bus, app: AppDescription, settings: Settings) -> Crew:
             courier = Courier(desk, hook, keeper)
             worker = Worker(bus, hook, keeper, courier, settings.drain_s, settings.verify_s)
             workers.append(worker)
-    return Crew(bus, workers, keepers, desk.calling)
+    look = partial(mismatch, bus, (), _consumers(app.hooks))
+    topology = Watch("topology", look, look_s=settings.topology_look_s)
+    return Crew(bus, workers, keepers, desk.calling, topology)
+
+
+def _consumers(hooks: list[HookDescription]) -> list[tuple[str, str]]:
+    return [(stream, hook_consumer_name(each)) for each in hooks for stream in (EVENTS, REDRIVE)]
 
 
 def _keeper(hooks: list[HookDescription], settings: Settings) -> Keeper:
@@ -126,7 +153,11 @@ def _shares(hooks: list[HookDescription], processes_max: int) -> list[list[HookD
 
 async def _deliver(crew: Crew, readiness: Readiness, stop: asyncio.Event) -> None:
     readiness.checks = _checks(crew, stop)
-    async with saying_what_is_called(crew.bus, crew.calling), asyncio.TaskGroup() as sides:
+    async with (
+        saying_what_is_called(crew.bus, crew.calling),
+        crew.topology.looking(),
+        asyncio.TaskGroup() as sides,
+    ):
         beside = [
             sides.create_task(_give_up_when_closed(crew, stop), name="bus watch"),
             sides.create_task(_report_ready(crew), name="readiness"),
@@ -144,6 +175,7 @@ def _checks(crew: Crew, stop: asyncio.Event) -> dict[str, Any]:
     bus = crew.bus
     return {
         "bus": lambda: None if bus.connected else "not connected to the bus",
+        "topology": lambda: crew.topology.reason,
         "permissions": lambda: bus.violation,
         "draining": lambda: "draining" if stop.is_set() else None,
         **{f"hook {w.hook.name}": lambda w=w: w.reason or w.keeper.reason for w in crew.workers},
@@ -172,7 +204,8 @@ async def _described(settings: Settings) -> AppDescription | None:
 
 
 def _load(settings: Settings) -> Load:
-    return Load(settings.app, settings.app_dir, settings.webhook_networks_allowed)
+    flush_s = min(settings.traces_flush_s, FLUSH_SHARE * settings.kill_after_s)
+    return Load(settings.app, settings.app_dir, settings.webhook_networks_allowed, flush_s)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -105,6 +105,7 @@ class HookProcess:
             asked.attempt,
             asked.event,
             asked.session,
+            asked.traceparent,
         )
         self._send(call)
         return answer

@@ -27,6 +27,7 @@ class Settings:
     access: Access = field(default_factory=Access, metadata={"group": "NATS"})
     management_host: str = field(default="127.0.0.1", metadata=_shared("MANAGEMENT_HOST"))
     management_port: int = field(default=0, metadata=_shared("MANAGEMENT_PORT"))
+    traces_flush_s: float = field(default=3, metadata=_shared("TRACES_FLUSH_S"))
     drain_s: float = 30
     kill_after_s: float = 5
     processes_max: int = 16
@@ -38,6 +39,7 @@ class Settings:
     session_timeout_s: float = 5
     record_retry_s: float = 1
     verify_s: float = 2
+    topology_look_s: float = 30
     webhook_networks_allowed: tuple[str, ...] = ()
     connect_timeout_s: float = 10
     request_timeout_s: float = 2

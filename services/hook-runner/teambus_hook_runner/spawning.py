@@ -20,12 +20,13 @@ NOT_ITS_OWN = ("TEAMBUS_WATCH_FD", "TEAMBUS_STATUS_FD")
 @dataclass(frozen=True, slots=True)
 class Load:
     """What a hook process is to load, and which networks its webhooks may reach besides public
-    ones.
+    ones. What is left of its traces is sent for `traces_flush_s` at its end.
     """
 
     app: str
     app_dir: str
     webhook_networks: tuple[str, ...] = ()
+    traces_flush_s: float = 0
 
 
 class Answers(asyncio.Protocol):
@@ -88,6 +89,7 @@ async def spawn(
         app_dir=load.app_dir,
         hooks=hooks,
         webhook_networks=list(load.webhook_networks),
+        traces_flush_s=load.traces_flush_s,
     )
     theirs = (calls_end, answers_end, parent_end, board_end)
     try:

@@ -33,6 +33,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     app_dir: str
     hooks: list[str]
     webhook_networks: list[str] = []
+    traces_flush_s: float = 0
 
 
 class Call(_Said, frozen=True):
@@ -45,6 +46,7 @@ class Call(_Said, frozen=True):
     attempt: int
     event: bytes
     session: bytes | None = None
+    traceparent: str = ""
 
 
 class Cancel(_Said, frozen=True):

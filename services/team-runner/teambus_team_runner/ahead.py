@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import structlog
-from prometheus_client import Gauge
 
 from teambus.bus.backlog import Backlog
 from teambus.bus.errors import BusError
@@ -26,8 +25,6 @@ from teambus.runtime.hands import Hands
 from teambus_team_runner.hold import SURE_SHARE, Handle
 
 log = structlog.get_logger(__name__)
-
-HELD_AHEAD = Gauge("teambus_requests_held_ahead", "Requests in lines in front of the hands")
 
 PULLED_AT_ONCE = 64
 """Bodies that are in memory until they are put aside."""

@@ -28,6 +28,7 @@ from teambus.contracts.run import RunCompleted, RunRequest, request_digest
 from teambus.contracts.session import SessionClaim
 from teambus.contracts.subjects import RequestSubject
 from teambus.domain.media import mistake_in
+from teambus_team_runner.metrics import count_early_end
 
 log = structlog.get_logger(__name__)
 
@@ -150,7 +151,9 @@ async def end_malformed(
     log.warning("malformed run request", team_id=subject.team_id, seq=message.seq, why=str(error))
     run_id = _run_id(message)
     if run_id and not await events.is_begun(subject.tenant, run_id):
-        await events.complete(failed(subject, run_id, error, agents))
+        end = failed(subject, run_id, error, agents)
+        if await events.complete(end):
+            count_early_end(end)
     else:
         await events.bury(_letter(message, subject, error, attempts))
 

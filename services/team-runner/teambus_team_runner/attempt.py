@@ -91,6 +91,8 @@ class Attempts:
         run, `BusError` when the bus is away.
         """
         found = await self._find(handle)
+        if found.past.first is not None:
+            handle.began_at = found.past.first.at
         if found.completed:
             await self.endings.leave(handle)
             return Outcome.SETTLED

@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from teambus.app.teams import Component
 from teambus.contracts.ids import RunId, SessionId, TeamId, Tenant
 from teambus.contracts.output import TeamRunOutput
-from teambus_team_runner.sessions import LoadedSession, RunWrite, SessionStore, Stores
+from teambus_team_runner.sessions import (
+    LoadedSession,
+    RunWrite,
+    SessionStore,
+    Stores,
+    StoreUnavailable,
+    StoreUnfit,
+)
 
 
 class Databases:
@@ -31,6 +38,20 @@ class Databases:
     async def open_all(self) -> None:
         for team_id in self._components:
             await self.of(team_id)
+
+    async def unreachable(self) -> str | None:
+        """Which databases cannot be used now, and why; None when all can."""
+        found: dict[str, str] = {}
+        for team_id, component in self._components.items():
+            if component.db is None or component.db.id in found:
+                continue
+            try:
+                store = await self.of(team_id)
+                assert store is not None, team_id
+                await store.look()
+            except (StoreUnavailable, StoreUnfit) as error:
+                found[component.db.id] = str(error)
+        return "; ".join(f"{id_}: {why}" for id_, why in sorted(found.items())) or None
 
     async def load(
         self,

@@ -19,6 +19,7 @@ from teambus.domain.frames import kept_events
 from teambus_team_runner.databases import Databases
 from teambus_team_runner.hold import Handle
 from teambus_team_runner.line import Line
+from teambus_team_runner.metrics import count_end
 from teambus_team_runner.sessions import (
     RunInAnotherSession,
     RunWrite,
@@ -78,7 +79,10 @@ class Endings:
             completed = await self._give_up_storing(completed, error)
         if completed.code in GIVEN_UP:
             await self._bury(completed, str(completed.output.content))
-        await self.events.complete(completed)
+        if await self.events.complete(completed):
+            count_end(completed, handle.began_at)
+            if handle.trace is not None:
+                handle.trace.run(completed, handle.began_at)
         await self.leave(handle)
 
     async def _give_up_storing(self, completed: RunCompleted, error: Exception) -> RunCompleted:

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -196,7 +196,10 @@ class Execution:
             fresh_s=self.limits.fresh_s,
             alone=handle.alone,
         )
-        return await self._run(asked, loaded.start, steps, frames), True
+        start = loaded.start
+        if handle.trace is not None:
+            start = replace(start, trace=handle.trace)
+        return await self._run(asked, start, steps, frames), True
 
     async def load(self, asked: Asked) -> Loaded:
         """What the run starts from.

@@ -15,6 +15,7 @@ from teambus.bus.pull import Delivery
 from teambus.bus.sessions import Seen
 from teambus_team_runner.asked import Asked
 from teambus_team_runner.engine.cancellation import Cancellation
+from teambus_team_runner.engine.tracing import RunTrace
 from teambus_team_runner.steps import Alone
 
 log = structlog.get_logger(__name__)
@@ -36,6 +37,10 @@ class Handle:
         self.asked = asked
         self.new = asked.new
         self.ack_wait_s = ack_wait_s
+        self.began_at = time.time()
+        """When a runner first took the run, as far as is known here."""
+        self.trace: RunTrace | None = None
+        """Told what the run does, where traces are sent."""
         self.opened: Seen | None = None
         self.cancellation = Cancellation(asked.run_id)
         self.alone: Alone | None = None

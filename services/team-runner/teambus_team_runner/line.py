@@ -17,6 +17,7 @@ from teambus.contracts.session import SessionClaim, SessionRecord
 from teambus.domain import session_order
 from teambus.domain.session_order import Busy, Opened
 from teambus_team_runner.asked import Asked, ended_early
+from teambus_team_runner.metrics import count_early_end
 
 log = structlog.get_logger(__name__)
 
@@ -164,7 +165,8 @@ class Line:
             detail=detail,
             agents=self._agents,
         )
-        await self._events.complete(end)
+        if await self._events.complete(end):
+            count_early_end(end)
         return True
 
     async def _write(self, seen: Seen, verdict: Opened | Busy) -> Seen | None:

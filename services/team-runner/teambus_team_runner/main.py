@@ -39,20 +39,22 @@ from teambus.runtime.stopping import (
     stop_when_closed,
     unless_stopped,
 )
-from teambus_team_runner.ahead import HELD_AHEAD, Ahead, AheadLimits
+from teambus.runtime.tracing import tracing
+from teambus_team_runner import standing
+from teambus_team_runner.ahead import Ahead, AheadLimits
 from teambus_team_runner.answers import Answers
-from teambus_team_runner.attempt import AttemptLimits, Attempts
+from teambus_team_runner.attempt import Attempts
 from teambus_team_runner.databases import Databases
-from teambus_team_runner.ending import EndingLimits, Endings
+from teambus_team_runner.ending import Endings
 from teambus_team_runner.engine.ports import EngineLimits
 from teambus_team_runner.execution import Execution, ExecutionLimits
 from teambus_team_runner.frames import FrameLimits
 from teambus_team_runner.holders import HolderLimits, Holders
 from teambus_team_runner.janitor.composition import janitor_of
+from teambus_team_runner.limits import attempt_limits, ending_limits, model_limits
 from teambus_team_runner.line import Line
 from teambus_team_runner.media import MediaLimits, StoredMedia
 from teambus_team_runner.models.catalogue import Models
-from teambus_team_runner.models.limits import ModelLimits
 from teambus_team_runner.parking import Parking, ParkingLimits
 from teambus_team_runner.presence import present
 from teambus_team_runner.runner import Runner
@@ -77,6 +79,9 @@ async def run(settings: Settings, app: TeamBus) -> int:
     exit_with_parent()
     _warn_of_missing_key(app)
     async with AsyncExitStack() as stack:
+        tracer = await stack.enter_async_context(
+            tracing("team-runner", os.environ, flush_s=settings.traces_flush_s, users=True)
+        )
         stop = stack.enter_context(stop_on_signals())
         readiness = Readiness({"starting": lambda: "starting"})
         await stack.enter_async_context(
@@ -92,15 +97,14 @@ async def run(settings: Settings, app: TeamBus) -> int:
         cancels = CancelWatch(bus, WatchLimits(settings.cancels_max, settings.cancel_look_s))
         await stack.enter_async_context(cancels.following())
         runner = _runner(Ground(settings, app, bus, pool, databases, models, cancels))
+        runner.tracer = tracer
         answers = Answers(bus, Bodies(bus), databases, at_once_max=settings.answers_max)
         await stack.enter_async_context(answers.given(_databases_of(app)))
         await stack.enter_async_context(present(bus, app.id, runner.hands))
         await stack.enter_async_context(runner.answering())
-        readiness.checks = {
-            "bus": lambda: None if bus.connected else "not connected to the bus",
-            "permissions": lambda: bus.violation,
-            "draining": lambda: "draining" if stop.is_set() else None,
-        }
+        await stack.enter_async_context(
+            standing.told_of(readiness, standing.Ground(bus, pool, databases, stop), settings)
+        )
         watching = asyncio.create_task(_stop_when_closed(bus, stop, runner))
         stack.callback(watching.cancel)
         log.info("ready", app=app.id, components=[each.id for each in app.components])
@@ -151,18 +155,15 @@ def _runner(ground: Ground) -> Runner:
         sessions=sessions,
         cancels=ground.cancels,
         line=line,
-        endings=Endings(events, line, ground.databases, _ending_limits(settings)),
+        endings=Endings(events, line, ground.databases, ending_limits(settings)),
         execution=_execution(ground, line),
-        limits=_attempt_limits(settings),
+        limits=attempt_limits(settings),
         holders=_holders(settings, bus),
     )
     inbox = Inbox(bus, ground.pool.stream, ground.pool.name)
     hands = Hands(settings.hands, patience_s=settings.drain_s)
     runner = Runner(inbox, hands, attempts, events, bodies, ack_wait_s=ground.pool.ack_wait_s)
-    runner.ahead = ahead = Ahead(
-        inbox, hands, _backlog(ground), _ahead_limits(ground), runner.begin
-    )
-    HELD_AHEAD.set_function(lambda: ahead.held)
+    runner.ahead = Ahead(inbox, hands, _backlog(ground), _ahead_limits(ground), runner.begin)
     limits = ParkingLimits(look_s=settings.session_look_s, parked_max=settings.parked_max)
     runner.parking = Parking(Signals(bus), sessions, line, limits, runner.resume)
     return runner
@@ -243,40 +244,9 @@ def _databases_of(app: TeamBus) -> dict[str, TeamId]:
     return {each.db.id: each.id for each in app.components if each.db is not None}
 
 
-def _attempt_limits(settings: Settings) -> AttemptLimits:
-    return AttemptLimits(
-        journal_entries_max=settings.journal_entries_max,
-        journal_entry_bytes_max=settings.journal_entry_bytes_max,
-        waiting_max=settings.sessions_waiting_max,
-        journal_patience_s=settings.journal_patience_s,
-        release_s=settings.release_s,
-        deaths_max=settings.deaths_max,
-        alone_wait_s=settings.alone_wait_s,
-    )
-
-
-def _ending_limits(settings: Settings) -> EndingLimits:
-    return EndingLimits(settings.store_retry_s, settings.store_give_up_s)
-
-
 def _models(settings: Settings, bus: Bus) -> Models:
     media = MediaLimits(settings.media_call_bytes_max, settings.media_bytes_max)
-    return Models(_model_limits(settings), StoredMedia(Bodies(bus, FILES_BUCKET), media))
-
-
-def _model_limits(settings: Settings) -> ModelLimits:
-    return ModelLimits(
-        connections_max=settings.model_connections_max,
-        connect_timeout_s=settings.model_connect_timeout_s,
-        keepalive_s=settings.model_keepalive_s,
-        answer_bytes_max=settings.model_answer_bytes_max,
-        timeout_s=settings.model_timeout_s,
-        attempts_max=settings.model_attempts_max,
-        backoff_s=settings.model_backoff_s,
-        backoff_max_s=settings.model_backoff_max_s,
-        deadline_s=settings.model_deadline_s,
-        client=settings.model_client,
-    )
+    return Models(model_limits(settings), StoredMedia(Bodies(bus, FILES_BUCKET), media))
 
 
 def _bus_settings(settings: Settings, app: TeamBus) -> BusSettings:

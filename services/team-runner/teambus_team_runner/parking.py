@@ -46,6 +46,10 @@ class Parking:
         self._closed = False
 
     @property
+    def parked(self) -> int:
+        return len(self._waiting)
+
+    @property
     def full(self) -> bool:
         return len(self._waiting) >= self._limits.parked_max
 

@@ -6,6 +6,7 @@ from teambus.bus.events import Events
 from teambus.contracts.ids import TeamId, completed_event_id
 from teambus.contracts.run import RunRefused
 from teambus_team_runner.asked import Asked, ended_early
+from teambus_team_runner.metrics import count_early_end
 
 RUN_ID_IN_USE = "run_id_in_use"
 
@@ -23,7 +24,8 @@ async def refuse_id_in_use(
         asked.tenant, asked.team_id, asked.run_id, code=RUN_ID_IN_USE, detail=detail, agents=agents
     )
     if owner != asked.team_id:
-        await events.complete(end)
+        if await events.complete(end):
+            count_early_end(end)
         return
     await events.refuse(
         RunRefused(

@@ -1,7 +1,7 @@
 """The team-runner's main loop: take requests, hold each until it is settled, no more than hands."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from functools import partial
 
 import structlog
@@ -11,13 +11,18 @@ from teambus.bus.errors import BusError
 from teambus.bus.events import Events
 from teambus.bus.journal import Fenced
 from teambus.bus.pull import Delivery, Inbox
+from teambus.bus.tracing import carrying
 from teambus.contracts.ids import RunId, Tenant
 from teambus.contracts.message import MalformedMessage
 from teambus.contracts.subjects import RequestSubject
+from teambus.contracts.tracing import TraceContext
 from teambus.runtime.hands import Hands
+from teambus.runtime.tracing import Tracer
+from teambus_team_runner import metrics
 from teambus_team_runner.ahead import Ahead
 from teambus_team_runner.asked import Asked, read, refuse_malformed
 from teambus_team_runner.attempt import Attempts, Outcome
+from teambus_team_runner.engine.tracing import RunTrace
 from teambus_team_runner.hold import Handle
 from teambus_team_runner.parking import Parking
 from teambus_team_runner.refusal import refuse_id_in_use
@@ -50,6 +55,8 @@ class Runner:
         self._stop = asyncio.Event()
         self.ahead: Ahead | None = None
         self.parking: Parking | None = None
+        self.tracer: Tracer | None = None
+        self._show()
 
     @property
     def hands(self) -> Hands:
@@ -157,7 +164,12 @@ class Runner:
         if (known := self._in_hand.get(asked.key)) is not None:
             await self._again(known, asked, delivery)
             return
+        if delivery.attempt == 1:
+            metrics.count_wait(delivery.stored_at)
         handle = Handle(delivery, asked, ack_wait_s=self._ack_wait_s)
+        if self.tracer is not None:
+            asker = TraceContext.of(delivery.headers)
+            handle.trace = RunTrace(self.tracer, asked.tenant, asked.run_id, asker)
         self._in_hand[asked.key] = handle
         self._cancels.listen(*asked.run, handle.cancellation.request)
         await self._hold(handle)
@@ -174,16 +186,14 @@ class Runner:
 
     async def _hold(self, handle: Handle) -> None:
         """Carry out a run in hand until it is settled, lost or parked."""
-        asked = handle.asked
         parked = False
-        with structlog.contextvars.bound_contextvars(
-            run_id=asked.run_id, team_id=asked.team_id, tenant=asked.tenant
-        ):
+        with _named(handle), _traced(handle.trace):
             try:
                 with handle.kept():
                     parked = await self._attempt(handle) is Outcome.PARKED
             except Fenced as fenced:
                 handle.drop()
+                metrics.RUNS_LOST.inc()
                 log.warning("lost the run to another runner", why=str(fenced))
             except BusError as error:
                 log.warning("gave up the run; it will be delivered again", why=str(error))
@@ -206,6 +216,13 @@ class Runner:
         async with alone():
             return await self._attempts.make(handle)
 
+    def _show(self) -> None:
+        """Have the figures of what is held asked for whenever somebody looks."""
+        metrics.HANDS.set_function(lambda: self._hands.count)
+        metrics.IN_HAND.set_function(lambda: self._hands.busy)
+        metrics.PARKED.set_function(lambda: self.parking.parked if self.parking else 0)
+        metrics.HELD_AHEAD.set_function(lambda: self.ahead.held if self.ahead else 0)
+
     def _holds(self, tenant: Tenant, run_id: RunId) -> bool:
         handle = self._in_hand.get((tenant, run_id))
         return handle is not None and not handle.dropped
@@ -214,3 +231,17 @@ class Runner:
         if self._in_hand.get(handle.asked.key) is handle:
             del self._in_hand[handle.asked.key]
             self._cancels.ignore(*handle.asked.run)
+
+
+def _named(handle: Handle) -> AbstractContextManager[object]:
+    """Have what is logged in the block say which run it is about."""
+    asked = handle.asked
+    names = {"run_id": asked.run_id, "team_id": asked.team_id, "tenant": asked.tenant}
+    if handle.trace is not None:
+        names["trace_id"] = handle.trace.here.trace_id
+    return structlog.contextvars.bound_contextvars(**names)
+
+
+def _traced(trace: RunTrace | None) -> AbstractContextManager[None]:
+    """Have what is published in the block go on with the run's trace."""
+    return nullcontext() if trace is None else carrying(trace.here)

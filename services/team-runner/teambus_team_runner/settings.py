@@ -16,6 +16,7 @@ class Settings:
     access: Access = field(default_factory=Access, metadata={"group": "NATS"})
     management_host: str = field(default="127.0.0.1", metadata={"variable": "MANAGEMENT_HOST"})
     management_port: int = field(default=0, metadata={"variable": "MANAGEMENT_PORT"})
+    traces_flush_s: float = field(default=3, metadata={"variable": "TRACES_FLUSH_S"})
     hands: int = 512
     ahead_max: int = 20_000
     ahead_look_s: float = 0.25
@@ -73,6 +74,8 @@ class Settings:
     frames_buffer_bytes_max: int = 8 * 1024 * 1024
     room_percent_max: int = 70
     provision_wait_s: float = 60
+    topology_look_s: float = 30
+    store_look_s: float = 15
     unserved_s: float = 3600
     janitor_lease_s: float = 30
     janitor_sweep_s: float = 30

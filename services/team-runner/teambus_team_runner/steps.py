@@ -18,8 +18,11 @@ from teambus.contracts.journal import (
 )
 from teambus.domain.replay import Past
 from teambus_team_runner.engine.cancellation import Cancellation
+from teambus_team_runner.metrics import STEPS_REPLAYED, step_timed
 
 log = structlog.get_logger(__name__)
+
+MODEL, TOOL = "model", "tool"
 
 BeforeTry = Callable[[], Awaitable[None]]
 Alone = Callable[[], AbstractAsyncContextManager[None]]
@@ -65,6 +68,7 @@ class JournaledSteps:
     ) -> ModelAnswered:
         recorded = self._past.answers.get(path)
         if recorded is not None and recorded.digest == digest:
+            STEPS_REPLAYED.labels(MODEL).inc()
             return recorded
         if recorded is not None:
             log.warning(
@@ -74,7 +78,8 @@ class JournaledSteps:
             self._past.branch_at(path)
         await self._journal.settled()
         async with self.cancellation.while_wanted():
-            answer = await call(self.prove)
+            with step_timed(MODEL):
+                answer = await call(self.prove)
         made = ModelAnswered(path=path, digest=digest, answer=answer, at=time.time())
         self._advance(made)
         return made
@@ -82,20 +87,19 @@ class JournaledSteps:
     async def tool(
         self, path: str, digest: str, call: Callable[[], Awaitable[ToolResult]]
     ) -> ToolReturned:
-        recorded = self._past.results.get(path)
-        if recorded is not None and recorded.digest == digest:
+        if (recorded := self._returned_before(path, digest)) is not None:
             return recorded
         await self._journal.settled()
         async with self.cancellation.while_wanted(), self.users_code():
             await self.prove()
-            result = await call()
+            with step_timed(TOOL):
+                result = await call()
         return self._returned(path, digest, result)
 
     async def tool_once(
         self, path: str, digest: str, call: Callable[[], Awaitable[ToolResult]], *, tool: str
     ) -> ToolReturned:
-        recorded = self._past.results.get(path)
-        if recorded is not None and recorded.digest == digest:
+        if (recorded := self._returned_before(path, digest)) is not None:
             return recorded
         if (intent := self._past.intents.get(path)) is not None and intent.digest == digest:
             return self._returned(path, digest, _unknown(tool))
@@ -105,8 +109,16 @@ class JournaledSteps:
             self._note(ToolIntended(path=path, digest=digest, tool=tool, at=time.time()))
             await self._journal.settled()
             await self.prove()
-            result = await call()
+            with step_timed(TOOL):
+                result = await call()
         return self._returned(path, digest, result)
+
+    def _returned_before(self, path: str, digest: str) -> ToolReturned | None:
+        recorded = self._past.results.get(path)
+        if recorded is None or recorded.digest != digest:
+            return None
+        STEPS_REPLAYED.labels(TOOL).inc()
+        return recorded
 
     def _returned(self, path: str, digest: str, result: ToolResult) -> ToolReturned:
         made = ToolReturned(path=path, digest=digest, result=result, at=time.time())

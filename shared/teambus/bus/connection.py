@@ -13,6 +13,7 @@ import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
+from teambus.bus import metrics
 from teambus.bus.access import Access
 from teambus.bus.admission import explained
 from teambus.bus.client import BusClient
@@ -185,6 +186,7 @@ async def connect(settings: BusSettings) -> AsyncIterator[Bus]:
         raise _unreachable(settings, bus.trouble or error) from error
     try:
         check_version(bus.client.connected_server_version)
+        metrics.CONNECTED.set_function(lambda: bus.connected)
         yield bus
     finally:
         await _close(bus)
@@ -252,8 +254,8 @@ def _listeners(bus: Bus) -> dict[str, Callable[..., Awaitable[None]]]:
     async def on_reconnect() -> None:
         refused.end()
         bus.violations.forget()
-        bus.trouble = None
-        bus.reconnected_at = time.monotonic()
+        bus.trouble, bus.reconnected_at = None, time.monotonic()
+        metrics.RECONNECTS.inc()
         log.info("bus connection restored", server=address(bus.client))
         for listener in tuple(bus.reconnect_listeners):
             listener()

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import TypeVar
 
-from teambus.bus import reads
+from teambus.bus import metrics, reads
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.bus.errors import WrongLastSequence
 from teambus.bus.publish import Publication, publish
 from teambus.bus.topology import DEAD, EVENTS, HOOKS, JOURNAL
+from teambus.bus.tracing import carried
 from teambus.contracts import headers as names
 from teambus.contracts import subjects
 from teambus.contracts.hook import DeadLetter, HookOutcome
@@ -106,6 +107,7 @@ class Events:
             if stored is not None and await self._generation(stored) >= letter.generation:
                 return False
             after = 0 if stored is None else stored.seq
+        metrics.DEAD_LETTERS.labels(letter.about).inc()
         return True
 
     async def dead_letter(self, subject: str) -> DeadLetter | None:
@@ -138,6 +140,7 @@ class Events:
     ) -> None:
         data, headers = await self._bodies.fit(encode(event), owner=_owner(event))
         headers |= names.cloud_event(msg_id, str(type(event).__struct_config__.tag), self._source)
+        headers |= carried()
         await publish(self._bus, Publication(subject, data, msg_id, after, headers))
 
     async def _last(self, stream: str, subject: str, kind: type[M]) -> M | None:

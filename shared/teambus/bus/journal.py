@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
+from prometheus_client import Counter
 
 from teambus.bus import reads
 from teambus.bus.bodies import Bodies, BodyMissing
@@ -23,6 +24,9 @@ from teambus.contracts.journal import JournalEntry, Record
 from teambus.contracts.message import MalformedMessage, decode, encode
 
 log = structlog.get_logger(__name__)
+
+APPENDS = Counter("teambus_journal_appends", "Appends to journals that became durable")
+RECORDS = Counter("teambus_journal_records", "Records in those appends")
 
 FULL_PAUSE_S = 0.5
 SLOW_PROOF_S = 1.0
@@ -237,6 +241,8 @@ class Journal:
         self.first_seq = self.first_seq or self._seq
         self._n += 1
         self._proven_at = asked_at
+        APPENDS.inc()
+        RECORDS.inc(len(records))
         return len(records)
 
     def _entry(self, records: list[Record]) -> JournalEntry:

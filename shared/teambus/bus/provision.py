@@ -6,6 +6,7 @@ server refuses to change is reported with its reason and left as it is.
 
 import asyncio
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -88,10 +89,34 @@ async def provisioned(bus: Bus, stream: str, name: str, *, wait_s: float) -> Con
 
 
 async def verify_stream(bus: Bus, name: str) -> None:
-    """Raises `TopologyMismatch` unless the stream was made by `teambus provision`."""
+    """Raises `TopologyMismatch` unless `teambus provision` made the stream, for all subjects that
+    this version says there. One made by a later version may have more.
+    """
     config = await _config(bus, f"STREAM.INFO.{name}", STREAM_MISSING)
     if config is None or topology.FINGERPRINT not in config.get("metadata", {}):
         raise TopologyMismatch(f"stream {name} is missing; run `teambus provision --app ...`")
+    if unheard := topology.subjects_of(name) - set(config.get("subjects") or ()):
+        raise TopologyMismatch(
+            f"stream {name} does not take {', '.join(sorted(unheard))}; "
+            "run `teambus provision --app ...` of this version"
+        )
+
+
+async def mismatch(
+    bus: Bus, streams: Iterable[str], consumers: Iterable[tuple[str, str]] = ()
+) -> str | None:
+    """What is not there or not as it should be, of these streams and consumers of streams.
+
+    Raises `BusError` when it cannot be found out.
+    """
+    try:
+        for name in streams:
+            await verify_stream(bus, name)
+        for stream, name in consumers:
+            await verify_consumer(bus, stream, name)
+    except TopologyMismatch as error:
+        return str(error)
+    return None
 
 
 async def _apply_stream(bus: Bus, document: dict[str, Any]) -> None:

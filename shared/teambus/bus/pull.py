@@ -39,6 +39,12 @@ class Delivery:
         self.attempt, self.seq = _counts(message.reply)
         self.arrived_at = time.monotonic()
 
+    @property
+    def stored_at(self) -> float:
+        """When the bus took the message, in seconds since 1970 by its clock."""
+        parts = self._reply.split(".")
+        return int(parts[_first(parts) + 5]) / 1e9
+
     async def ack(self) -> None:
         await self._answer(b"+ACK")
 
@@ -64,8 +70,12 @@ class Delivery:
 def _counts(reply: str) -> tuple[int, int]:
     """Delivery count and stream sequence from an acknowledgement subject, old form or new."""
     parts = reply.split(".")
-    first = 4 if len(parts) >= 11 else 2
+    first = _first(parts)
     return int(parts[first + 2]), int(parts[first + 3])
+
+
+def _first(parts: list[str]) -> int:
+    return 4 if len(parts) >= 11 else 2
 
 
 class Inbox:

@@ -16,6 +16,7 @@ from teambus.bus.dead_letters import DeadLetters, LetterFilter, LetterUnreadable
 from teambus.bus.events import Events, SeenOutcome
 from teambus.bus.publish import Publication, publish
 from teambus.bus.topology import EVENTS
+from teambus.bus.tracing import carried
 from teambus.contracts import headers as names
 from teambus.contracts import subjects
 from teambus.contracts.catalogue import HookDescription
@@ -103,6 +104,7 @@ class Redrives:
         # Another form than an outcome's: a run's id may hold anything, and two must never meet.
         msg_id = names.plain(f"redrive@{order.generation}:{order.delivery_id}")
         headers |= names.cloud_event(msg_id, "hook.redrive.v1", self._source)
+        headers |= carried()
         headers[names.RUN_ID] = token(order.event.run_id)
         subject = subjects.redrive(order.tenant, order.hook)
         await publish(self._bus, Publication(subject, data, msg_id, headers=headers))

@@ -10,13 +10,14 @@ from teambus.bus.connection import Bus
 from teambus.bus.errors import BusRefused, QuotaExceeded, StreamFull
 from teambus.bus.publish import OVER_A_LIMIT, QUOTA_TEXT, ApiError, Publication, publish
 from teambus.bus.topology import REQUESTS
+from teambus.bus.tracing import carried
 from teambus.contracts import headers as names
 from teambus.contracts import subjects
 from teambus.contracts.ids import TeamId, Tenant, token
 from teambus.contracts.message import decode, encode
 from teambus.contracts.run import RunRequest, request_digest
 
-HEADERS_BYTES = 1024
+HEADERS_BYTES = 2048
 """What the headers of a request and its place in the stream take, generously."""
 
 
@@ -64,6 +65,7 @@ class Requests:
         """
         data, headers = await self.bodies.fit(encode(request), owner=token(request.run_id))
         headers |= names.cloud_event(token(request.run_id), "run.requested.v1", self.source)
+        headers |= carried()
         headers[names.RUN_ID] = token(request.run_id)
         if new:
             headers[names.NEW] = new

@@ -68,6 +68,12 @@ def streams(settings: TopologySettings) -> list[dict[str, Any]]:
     ]
 
 
+def subjects_of(name: str) -> set[str]:
+    """All that is said in a stream."""
+    found = (each for each in streams(TopologySettings()) if each["name"] == name)
+    return {subject for each in found for subject in each["subjects"]}
+
+
 def _run_streams(settings: TopologySettings) -> list[dict[str, Any]]:
     """What a run is asked, does and says."""
     events = f"{ROOT}.event.*.*.*.*"

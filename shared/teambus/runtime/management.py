@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 
 import prometheus_client
 
+from teambus.runtime.loop_lag import watching_the_loop
+
 Check = Callable[[], str | None]
 STATUS_FD = "TEAMBUS_STATUS_FD"
 REQUEST_BYTES_MAX = 8192
 READ_TIMEOUT_S = 5
+
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # as it is
 
 
 @dataclass(slots=True)
@@ -42,7 +46,7 @@ async def management_port(readiness: Readiness, *, host: str, port: int) -> Asyn
             writer.close()
 
     server = await asyncio.start_server(answer, host, port, limit=REQUEST_BYTES_MAX)
-    async with server:
+    async with server, watching_the_loop():
         bound: int = server.sockets[0].getsockname()[1]
         report(management_port=bound)
         yield bound

@@ -16,6 +16,7 @@ from teambus_team_runner.engine.party import Party, Surroundings
 from teambus_team_runner.engine.prompt import roster
 from teambus_team_runner.engine.state import State, working_copy
 from teambus_team_runner.engine.tools import ToolUse, arguments_shown, described, specs_of
+from teambus_team_runner.engine.tracing import Who
 
 DELEGATION = ToolDescription(
     name=DELEGATION_TOOL,
@@ -110,11 +111,15 @@ class Calls:
         key = digest(msgspec.json.encode((name, arguments)))
         spec = self._specs[name]
         use = ToolUse(spec, arguments, turn.party, turn.surroundings, turn.state, f"{path}/{key}")
-        steps = turn.surroundings.steps
+        trace, steps = turn.surroundings.start.trace, turn.surroundings.steps
+        traced = None if trace is None else trace.step(turn.party.run_id, path, key)
+        using = use.result if traced is None else traced.around(use.result)
         if spec.repeatable:
-            result = (await steps.tool(path, key, use.result)).result
+            result = (await steps.tool(path, key, using)).result
         else:
-            result = (await steps.tool_once(path, key, use.result, tool=name)).result
+            result = (await steps.tool_once(path, key, using, tool=name)).result
+        if traced is not None:
+            traced.called(name, call.id, arguments, result)
         ended_at = result.started_at + result.duration_s
         shown = arguments_shown(arguments)
         execution = execution_of(call, shown, turn.at)
@@ -143,6 +148,10 @@ class Calls:
             return told(turn, call, text)
         party = turn.party.member(member, call.id, int(turn.at))
         result = await self._run_member(party, turn.surroundings, task, working_copy(turn.state))
+        if (trace := turn.surroundings.start.trace) is not None:
+            who = Who(party.run_id, member.id, member.name, isinstance(member, Team))
+            times = result.started_at, result.ended_at
+            trace.member(who, turn.party.run_id, result.output, times)
         execution = execution_of(call, asked, turn.at)
         execution.tool_call_error = False
         execution.result = result.content

@@ -30,6 +30,7 @@ from teambus_team_runner.engine.ports import Continued
 from teambus_team_runner.engine.state import State, merged
 from teambus_team_runner.engine.together import together
 from teambus_team_runner.engine.tools import arguments_shown
+from teambus_team_runner.engine.tracing import StepTrace
 from teambus_team_runner.engine.transcript import Transcript
 from teambus_team_runner.engine.voice import Voice
 from teambus_team_runner.models.port import (
@@ -107,17 +108,27 @@ class Conversation:
         await self._surroundings.frames.room()
         self._voice.says_asked(model.id, model.provider)
         path, key = self._party.step(number), request_digest(model, request)
+        traced = self._traced(path, key)
         try:
-            answered = await self._surroundings.steps.model(path, key, call)
+            asking = call if traced is None else traced.around(call)
+            answered = await self._surroundings.steps.model(path, key, asking)
         except RunCancelled:
             self.so_far = hearing.so_far
+            if traced is not None:
+                traced.cut(f"chat {model.id}")
             raise
+        if traced is not None:
+            traced.asked(model, request, answered, failure_in(answered.answer))
         if failure_in(answered.answer) is None:
             if rest := hearing.rest_of(answered.answer.content):
                 self._voice.says_content(rest)
             metrics = answered.answer.metrics or Metrics()
             self._voice.says_answered(model.id, model.provider, metrics)
         return answered
+
+    def _traced(self, path: str, key: str) -> StepTrace | None:
+        trace = self._surroundings.start.trace
+        return None if trace is None else trace.step(self._party.run_id, path, key)
 
     def _note(self, answered: ModelAnswered) -> list[ToolCall]:
         calls = [self._unique(call) for call in answered.answer.tool_calls]

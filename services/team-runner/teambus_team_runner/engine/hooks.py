@@ -1,5 +1,6 @@
 """Foreground hooks: called in order around a party's answer, able to refuse it."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,8 +86,11 @@ class Hooks:
             self.surroundings.limits.hook_timeout_s,
             lets_through=(CheckError,),
         )
+        trace, key = self.surroundings.start.trace, context.idempotency_key or ""
+        traced = None if trace is None else trace.hook(self.party.run_id, key, hook.name)
         try:
-            await call_user(call, self.surroundings.threads)
+            async with traced or nullcontext():
+                await call_user(call, self.surroundings.threads)
         except UserFunctionFailed as failure:
             log.error(
                 "hook failed, the run goes on",

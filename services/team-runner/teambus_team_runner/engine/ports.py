@@ -21,6 +21,7 @@ from teambus.contracts.output import (
     ToolExecution,
 )
 from teambus_team_runner.engine.cancellation import Cancellation
+from teambus_team_runner.engine.tracing import RunTrace
 from teambus_team_runner.models.port import BeforeTry
 
 
@@ -131,6 +132,7 @@ class RunStart:
     history_run_ids: tuple[str, ...] | list[str] = ()
     media: tuple[Media, ...] | list[Media] = ()
     continued: Continued | None = None
+    trace: RunTrace | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from teambus_team_runner.ending import GIVEN_UP, UNSERVED, letter, not_stored
 from teambus_team_runner.engine.cancellation import PENDING, Cancellation
 from teambus_team_runner.holders import Holders
 from teambus_team_runner.line import Line
+from teambus_team_runner.metrics import count_early_end
 from teambus_team_runner.refusal import refuse_id_in_use
 
 log = structlog.get_logger(__name__)
@@ -171,7 +172,8 @@ class GivingUp:
             # Of a run that ended well, what it came to is kept here.
             buried = msgspec.structs.replace(letter(ended, reason), body=body_kept(message))
             await self.events.bury(buried)
-        await self.events.complete(completed)
+        if await self.events.complete(completed):
+            count_early_end(completed)
         await self._leave(asked)
         log.warning("gave up a request that nobody serves", code=completed.code)
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -12,12 +12,13 @@ from urllib.request import getproxies, proxy_bypass
 import httpx2
 import structlog
 from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient, OpenAIError
+from openai._types import RequestOptions
 
 from teambus_team_runner.models.connections import PORTS, Connections
 from teambus_team_runner.models.failures import AUTHENTICATION, PROVIDER, HttpRefusal
 from teambus_team_runner.models.http import post_head
 from teambus_team_runner.models.limits import ModelLimits
-from teambus_team_runner.models.port import ModelError
+from teambus_team_runner.models.port import ModelError, outgoing_headers
 from teambus_team_runner.models.wire import UnreadableAnswer
 
 log = structlog.get_logger()
@@ -59,7 +60,7 @@ class Client:
     async def post(self, path: str, body: bytes) -> bytes:
         """One HTTP try, without retries and bounded by its caller."""
         response = await self._sdk.post(
-            path, content=body, cast_to=httpx2.Response, options={"timeout": self._timeout}
+            path, content=body, cast_to=httpx2.Response, options=self._options()
         )
         return response.content
 
@@ -70,7 +71,7 @@ class Client:
             path,
             content=body,
             cast_to=httpx2.Response,
-            options={"timeout": self._timeout},
+            options=self._options(),
             stream=True,
             stream_cls=AsyncStream[object],
         )
@@ -79,6 +80,12 @@ class Client:
             yield response.aiter_bytes()
         finally:
             await response.aclose()
+
+    def _options(self) -> RequestOptions:
+        options: RequestOptions = {"timeout": self._timeout}
+        if (more := outgoing_headers()) is not None:
+            options["headers"] = more
+        return options
 
     async def aclose(self) -> None:
         await self._sdk.close()
@@ -128,6 +135,8 @@ class LeanClient(Client):
             url = base.copy_with(raw_path=base.raw_path.rstrip(b"/") + path.encode())
             given = {**_headers(self._sdk), "Content-Type": "application/json"}
             head = self._heads[path] = post_head(url, given)
+        if (more := outgoing_headers()) is not None:
+            return b"%b%d\r\n%b\r\n%b" % (head, len(body), _lines(more), body)
         return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
 
@@ -187,6 +196,10 @@ class Clients:
         client = kind(sdk, self._limits)
         log.info("model client opened", host=client.where, kind=kind.__name__, proxied=proxied)
         return client
+
+
+def _lines(headers: Mapping[str, str]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
 
 
 def _headers(sdk: AsyncOpenAI) -> dict[str, str]:

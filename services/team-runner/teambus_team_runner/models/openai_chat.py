@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from teambus.contracts.journal import ModelAnswer
+from teambus_team_runner.metrics import MODEL_RETRIES, call_counted
 from teambus_team_runner.models.clients import Account, Client, Clients
 from teambus_team_runner.models.failures import TRY_FAILURES, Failure, failure_of, out_of_time
 from teambus_team_runner.models.limits import ModelLimits
@@ -54,6 +55,14 @@ class ChatModel:
             return await self._answer(body, before_try, heard)
 
     async def _answer(self, body: bytes, before_try: BeforeTry, heard: Heard | None) -> ModelAnswer:
+        with call_counted(self.id) as told:
+            answer = await self._answered(body, before_try, heard)
+            told(answer)
+        return answer
+
+    async def _answered(
+        self, body: bytes, before_try: BeforeTry, heard: Heard | None
+    ) -> ModelAnswer:
         client = self.clients.of(self.account)
         deadline = asyncio.timeout(self.limits.deadline_s)
         try:
@@ -70,6 +79,7 @@ class ChatModel:
             if not outcome.again or attempt >= self.limits.attempts_max:
                 raise outcome.error
             wait_s = self._wait_s(attempt, outcome)
+            MODEL_RETRIES.labels(self.id).inc()
             log.warning(
                 "model call will be tried again",
                 model=self.id,

@@ -1,7 +1,8 @@
 """What the engine asks of a model, whoever serves it."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -18,6 +19,21 @@ BeforeTry: TypeAlias = Callable[[], Awaitable[None]]
 Heard: TypeAlias = Callable[[str], None]
 
 _encoder = msgspec.json.Encoder(order="sorted")
+_outgoing: ContextVar[Mapping[str, str] | None] = ContextVar("outgoing headers", default=None)
+
+
+@contextmanager
+def outgoing(headers: Mapping[str, str]) -> Iterator[None]:
+    """Have these headers go with each request of the block; they are plain ASCII."""
+    token = _outgoing.set(headers)
+    try:
+        yield
+    finally:
+        _outgoing.reset(token)
+
+
+def outgoing_headers() -> Mapping[str, str] | None:
+    return _outgoing.get()
 
 
 @dataclass(frozen=True, slots=True)

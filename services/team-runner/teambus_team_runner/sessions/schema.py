@@ -3,7 +3,7 @@ refused when newer.
 """
 
 import importlib
-from typing import Protocol
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 import structlog
@@ -37,6 +37,13 @@ def ensure_schema(exclusive: Exclusive, tables: Tables, place: str) -> None:
         exclusive.begin_exclusive()
         _make(connection, tables, place)
     connection.commit()
+
+
+def version_of_tables(tables: Tables) -> sa.Select[Any]:
+    """Asks for the version of the tables named by `session_table`."""
+    versions = _versions(tables)
+    wanted = sa.bindparam("session_table", type_=sa.Text)
+    return sa.select(versions.c.version).where(versions.c.session_table == wanted)
 
 
 def _make(connection: sa.Connection, tables: Tables, place: str) -> None:

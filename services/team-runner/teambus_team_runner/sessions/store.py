@@ -23,6 +23,7 @@ from teambus_team_runner.sessions.rows import (
     rows_of,
     session_of,
 )
+from teambus_team_runner.sessions.schema import version_of_tables
 from teambus_team_runner.sessions.settings import Access, StoreSettings
 from teambus_team_runner.sessions.sqlite import SqliteFile, unavailable
 from teambus_team_runner.sessions.tables import Tables
@@ -37,6 +38,7 @@ class SessionStore:
     def __init__(self, database: Database, tables: Tables, settings: StoreSettings) -> None:
         self._database = database
         self._tables = tables
+        self._version = version_of_tables(tables)
         self._writer = Writer(database, tables, settings)
         self._librarian = Librarian(database, tables, bytes_max=settings.session_bytes_max)
 
@@ -97,6 +99,11 @@ class SessionStore:
         Raises `SessionTooLarge` and `SessionTaken`.
         """
         return await self._librarian.answer(tenant, asked)
+
+    async def look(self) -> int:
+        """The version of its tables; read anew, so that it is known whether they can be."""
+        rows = await self._rows(self._version, {"session_table": self._tables.name})
+        return int(rows[0].version) if rows else 0
 
     async def open(self) -> None:
         await self._database.open()
