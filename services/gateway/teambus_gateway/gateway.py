@@ -8,6 +8,7 @@ from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.bus.redrive import Redrives
 from teambus.contracts.media import FILES_BUCKET
+from teambus_gateway.access.configured import admission_of
 from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
 from teambus_gateway.databases import Databases
@@ -25,16 +26,19 @@ from teambus_gateway.streams import Streams
 
 @asynccontextmanager
 async def open_gateway(bus: Bus, settings: GatewaySettings) -> AsyncIterator[Parts]:
-    """Read the catalogue, keep it fresh and answer on the bus while the block runs."""
+    """Read the catalogue, keep it fresh and answer on the bus while the block runs.
+
+    Raises `SettingsError` for keys that cannot be used.
+    """
     parts = _parts(bus, settings)
     await parts.catalogue.refresh()
     keeping = asyncio.create_task(parts.catalogue.keep_fresh(), name="keep the catalogue fresh")
     try:
-        async with answering_questions(
-            bus,
-            parts,
-            at_once_max=settings.questions_max,
-            until=parts.door.shut,
+        async with (
+            parts.admission.keeping_fresh(),
+            answering_questions(
+                bus, parts, at_once_max=settings.questions_max, until=parts.door.shut
+            ),
         ):
             yield parts
     finally:
@@ -52,7 +56,7 @@ def _parts(bus: Bus, settings: GatewaySettings) -> Parts:
     )
     runs = Runs(bus, settings.run_limits(), settings.feed_limits())
     return Parts(
-        tenant=settings.tenant,
+        admission=admission_of(settings),
         runs=runs,
         lookup=Lookup(
             bus, store_timeout_s=settings.store_timeout_s, retry_after_s=settings.retry_after_s

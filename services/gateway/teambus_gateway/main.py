@@ -73,7 +73,7 @@ def _management(
 
 async def _report_ready(parts: Parts) -> None:
     await parts.catalogue.known.wait()
-    log.info("ready", tenant=parts.tenant)
+    log.info("ready", tenant=parts.admission.tenant)
     settle_memory()
     report(ready=True)
 
@@ -83,6 +83,7 @@ def _readiness(bus: Bus, parts: Parts, stop: asyncio.Event) -> Readiness:
         {
             "bus": lambda: None if bus.connected else "not connected",
             "permissions": lambda: bus.violation,
+            "keys": parts.admission.missing,
             "catalogue": lambda: None if parts.catalogue.known.is_set() else "never read",
             "draining": lambda: "stopping" if stop.is_set() else None,
         }

@@ -13,7 +13,7 @@ import msgspec
 from teambus.app.describe import describe
 from teambus.app.errors import DefinitionError
 from teambus.bus.errors import BusError
-from teambus.cli import contracts, dead_letters, demo, doctor, provisioning, replaying
+from teambus.cli import contracts, dead_letters, demo, doctor, keys, provisioning, replaying
 from teambus.cli.options import UsageError, environment, named_app, parse
 from teambus.cli.sample import model_of, sample_app
 from teambus.local import announce, folder
@@ -140,6 +140,7 @@ COMMANDS: dict[str, Callable[[Options], int]] = {
     "doctor": _doctor,
     "dead-letters": _dead_letters,
     "hooks": _hooks,
+    "keys": keys.run,
     "run": _run,
     "demo": _demo,
 }
