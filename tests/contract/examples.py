@@ -254,6 +254,7 @@ EXAMPLES: list[Message] = [
         session_id="s 1",
         request_digest="abc",
         accepted_at=1_700_000_000.5,
+        user_id="u-1",
     ),
     COMPLETED,
     RunRefused(

@@ -17,8 +17,8 @@ from teambus.bus.permissions import provision
 from teambus.bus.publish import Publication, publish
 from teambus.local.nats_server import NatsServer
 from tests.support.locked import ADMIN, Lock, LockedServer
+from tests.support.nats_operator import Operator
 from tests.support.system import until
-from tests.support.tokens import Operator
 
 WAIT_S = 30
 PASSWORD = "a password that is in no log"

@@ -7,7 +7,8 @@ import pytest
 import pytest_asyncio
 
 from teambus.runtime.settings import SettingsError, read_settings
-from teambus_gateway.authentication import INVALID, MISSING, OPEN
+from teambus_gateway.access.refusing import INVALID, MISSING
+from teambus_gateway.access.rules import OPEN
 from teambus_gateway.settings import GatewaySettings
 from tests.integration.gateway_parts import Served, System, system
 

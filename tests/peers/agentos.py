@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,12 +33,14 @@ class Served:
 
 
 @asynccontextmanager
-async def agentos(folder: Path) -> AsyncIterator[Served]:
+async def agentos(
+    folder: Path, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Served]:
     """AgentOS with the office. It may still be starting: its socket listens, so requests wait."""
     async with ModelServer(log=folder / "calls.jsonl") as model:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            process = await _start(listening, model, folder)
+            process = await _start(listening, model, folder, environment or {})
         try:
             yield Served("AgentOS", url, model)
         finally:
@@ -46,13 +48,14 @@ async def agentos(folder: Path) -> AsyncIterator[Served]:
 
 
 async def _start(
-    listening: socket.socket, model: ModelServer, folder: Path
+    listening: socket.socket, model: ModelServer, folder: Path, more: Mapping[str, str]
 ) -> asyncio.subprocess.Process:
     environment = {
         "TEST_FOLDER": str(folder),
         "OPENAI_BASE_URL": model.base_url,
         "OPENAI_API_KEY": "scripted",
         "PYTHONPATH": "",
+        **more,
     }
     with (folder / "agentos.log").open("wb") as log:
         return await asyncio.create_subprocess_exec(

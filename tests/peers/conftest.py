@@ -1,6 +1,6 @@
 """The office served by AgentOS and by us, once for the tests of a file."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from tests.support.system import system_of
 
 
 @asynccontextmanager
-async def ours(folder: Path) -> AsyncIterator[Served]:
-    environment = {"TEAMBUS_APP": "tests.peers.apps.ours", "TEAMBUS_APP_DIR": str(ROOT)}
+async def ours(folder: Path, more: Mapping[str, str] | None = None) -> AsyncIterator[Served]:
+    app = {"TEAMBUS_APP": "tests.peers.apps.ours", "TEAMBUS_APP_DIR": str(ROOT)}
+    environment = {**app, **(more or {})}
     async with system_of(ROOT / "tests", folder, environment=environment) as system:
         yield Served("teambus", f"http://127.0.0.1:{system.port}", system.model)
 

@@ -1,97 +1,109 @@
-"""A nats-server in operator mode: an operator, one account, and users with JWTs of their own."""
+"""Tokens as an identity provider makes them, and as somebody makes them who is none."""
 
 import base64
-import hashlib
+import hmac
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-import nkeys  # type: ignore[import-untyped]  # it comes without types
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from teambus.bus.permissions import Rights
-from teambus.cli.permissions import permissions
+ISSUER = "https://issuer.test"
+AUDIENCE = "houses"
+ADMIN = ["agent_os:admin"]
 
-UNLIMITED = {"subs": -1, "data": -1, "payload": -1}
-ACCOUNT_LIMITS = {
-    **UNLIMITED,
-    "imports": -1,
-    "exports": -1,
-    "wildcards": True,
-    "conn": -1,
-    "leaf": -1,
-}
-JETSTREAM_LIMITS = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1}
-CREDENTIALS = """\
------BEGIN NATS USER JWT-----
-{token}
-------END NATS USER JWT------
-
------BEGIN USER NKEY SEED-----
-{seed}
-------END USER NKEY SEED------
-"""
+Claims = dict[str, Any]
 
 
-class Operator:
-    """Signs accounts and users."""
+def rsa_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
+
+
+def ec_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
+    form = PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(Encoding.PEM, form).decode()
+
+
+def jwk(key: Any, kid: str | None) -> Claims:
+    """The public half, as a JWKS has it; of a secret all of it."""
+    if isinstance(key, bytes):
+        made: Claims = {"kty": "oct", "k": b64(key)}
+    elif isinstance(key, rsa.RSAPrivateKey):
+        made = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+        made.pop("key_ops", None)
+    else:
+        made = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    return {**made, "use": "sig", **({} if kid is None else {"kid": kid})}
+
+
+def jwks(**keys: Any) -> bytes:
+    return json.dumps({"keys": [jwk(key, kid) for kid, key in keys.items()]}).encode()
+
+
+def claims(**changes: Any) -> Claims:
+    """Those of an administrator of the tenant `acme`; None takes a claim away."""
+    usual = {
+        "sub": "ada",
+        "tenant": "acme",
+        "scopes": ADMIN,
+        "aud": AUDIENCE,
+        "iss": ISSUER,
+        "exp": int(time.time()) + 3600,
+    }
+    return {name: value for name, value in {**usual, **changes}.items() if value is not None}
+
+
+def b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def raw(header: Any, payload: Any, signature: bytes = b"") -> str:
+    """Three parts that nobody has checked; bytes are taken as they are."""
+    parts = [p if isinstance(p, bytes) else json.dumps(p).encode() for p in (header, payload)]
+    return ".".join([*(b64(part) for part in parts), b64(signature)])
+
+
+def hmac_signed(header: Any, payload: Any, secret: bytes, name: str = "sha256") -> str:
+    unsigned = raw(header, payload).rsplit(".", 1)[0]
+    return f"{unsigned}.{b64(hmac.digest(secret, unsigned.encode(), name))}"
+
+
+class Provider:
+    """One that is trusted: its keys are `rsa`, `ec` and `hs`, under these ids."""
 
     def __init__(self) -> None:
-        self._key = _pair(nkeys.PREFIX_BYTE_OPERATOR)[0]
-        self._account = _pair(nkeys.PREFIX_BYTE_ACCOUNT)[0]
-        self._system = _pair(nkeys.PREFIX_BYTE_ACCOUNT)[0]
+        self.rsa = rsa_key()
+        self.ec = ec_key()
+        self.hs = b"a secret of the provider, long enough"
 
-    def configuration(self) -> str:
-        operator = _token(self._key, _name(self._key), {"type": "operator"})
-        accounts = {
-            _name(each): _token(self._key, _name(each), {"type": "account", "limits": limits})
-            for each, limits in (
-                (self._account, ACCOUNT_LIMITS | JETSTREAM_LIMITS),
-                (self._system, ACCOUNT_LIMITS),
-            )
-        }
-        return (
-            f"operator: {operator}\nsystem_account: {_name(self._system)}\n"
-            f"resolver: MEMORY\nresolver_preload: {json.dumps(accounts)}\n"
-        )
+    def jwks(self) -> bytes:
+        return jwks(rsa=self.rsa, ec=self.ec, hs=self.hs)
 
-    def write_credentials(self, file: Path, rights: Rights, *, lasts_s: float = 3600) -> None:
-        """The JWT and the seed of a user who may do this."""
-        key, seed = _pair(nkeys.PREFIX_BYTE_USER)
-        listed = permissions(rights)["permissions"]
-        claims = {"type": "user", **UNLIMITED, "pub": listed["publish"], "sub": listed["subscribe"]}
-        token = _token(self._account, _name(key), claims, lasts_s=lasts_s)
-        file.write_text(CREDENTIALS.format(token=token, seed=seed))
+    def token(
+        self, *, by: str = "rsa", headers: Claims | None = None, alg: str = "", **changes: Any
+    ) -> str:
+        key: Any = getattr(self, by)
+        alg = alg or {"rsa": "RS256", "ec": "ES256", "hs": "HS256"}[by]
+        given = {"kid": by, **(headers or {})}
+        return jwt.encode(claims(**changes), key, alg, headers=given)
 
 
-def _pair(kind: int) -> tuple[nkeys.KeyPair, str]:
-    seed = bytes(nkeys.encode_seed(os.urandom(32), kind))
-    return nkeys.from_seed(bytearray(seed)), seed.decode()
-
-
-def _name(key: nkeys.KeyPair) -> str:
-    return str(key.public_key.decode())
-
-
-def _token(
-    issuer: nkeys.KeyPair, subject: str, claims: dict[str, Any], *, lasts_s: float = 3600
-) -> str:
-    body = {
-        "iss": _name(issuer),
-        "sub": subject,
-        "name": subject,
-        "iat": int(time.time()),
-        "exp": int(time.time() + lasts_s),
-        "nats": {**claims, "version": 2},
+def environment(provider: Provider, folder: Path) -> dict[str, str]:
+    """Of a gateway that trusts it."""
+    file = folder / "jwks.json"
+    file.write_bytes(provider.jwks())
+    return {
+        "JWT_JWKS_FILE": str(file),
+        "JWT_AUDIENCE": AUDIENCE,
+        "JWT_ISSUER": ISSUER,
+        "JWT_TENANT_CLAIM": "tenant",
+        "JWT_LEEWAY_S": "1",
     }
-    body["jti"] = base64.b32encode(hashlib.sha256(json.dumps(body).encode()).digest()).decode()
-    parts = [
-        _text(json.dumps(part).encode()) for part in ({"typ": "JWT", "alg": "ed25519-nkey"}, body)
-    ]
-    said = ".".join(parts)
-    return f"{said}.{_text(issuer.sign(said.encode()))}"
-
-
-def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

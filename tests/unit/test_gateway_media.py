@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from teambus.contracts.run import request_digest
+from teambus_gateway.access.caller import Caller
 from teambus_gateway.attachments import MediaLimits, read_attachments
 from teambus_gateway.forms import Form, Upload
 from teambus_gateway.media import Attachment
@@ -41,7 +42,9 @@ async def refused(*uploads: Upload, **fields: Any) -> tuple[int, Any]:
 
 async def submitted(key: str | None, *uploads: Upload, **fields: Any) -> Submission:
     attachments = await read(*uploads, **fields)
-    return read_submission("acme", "team", "desk", Form({"message": "look"}), key, attachments)
+    return read_submission(
+        Caller("acme"), "team", "desk", Form({"message": "look"}), key, attachments
+    )
 
 
 @pytest.mark.parametrize(

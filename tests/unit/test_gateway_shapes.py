@@ -13,6 +13,7 @@ from teambus.contracts.catalogue import (
 )
 from teambus.contracts.output import RunStatus, TeamRunOutput
 from teambus_gateway.shapes import (
+    Security,
     agent_shape,
     config_shape,
     home_shape,
@@ -258,8 +259,8 @@ def test_several_apps_behind_one_gateway_are_one() -> None:
     assert config_shape(apps)["os_id"] == "teambus"
     assert [team["id"] for team in config_shape(apps)["teams"]] == ["t", "u"]
     assert [agent["id"] for agent in config_shape(apps)["agents"]] == ["a"]
-    info = info_shape(apps, "none")
+    info = info_shape(apps, Security("none", is_confining=False))
     assert (info["team_count"], info["agent_count"]) == (2, 1)
-    assert info_shape([], "none")["name"] is None
+    assert info_shape([], Security("none", is_confining=False))["name"] is None
     assert home_shape([])["name"] == "AgentOS"
     assert home_shape([AppDescription(id="a", name="Office")])["name"] == "Office"

@@ -4,6 +4,7 @@ import pytest
 
 from teambus.contracts.ids import keyed_run_id
 from teambus.contracts.run import request_digest
+from teambus_gateway.access.caller import Caller
 from teambus_gateway.fields import check_json
 from teambus_gateway.forms import Form
 from teambus_gateway.problems import Problem
@@ -11,7 +12,7 @@ from teambus_gateway.submission import Submission, check_supported, read_submiss
 
 
 def submission(key: str | None = None, **fields: str) -> Submission:
-    return read_submission("acme", "team", "desk", Form({"message": "hi", **fields}), key)
+    return read_submission(Caller("acme"), "team", "desk", Form({"message": "hi", **fields}), key)
 
 
 def detail_of(fields: dict[str, str]) -> str:
@@ -31,7 +32,7 @@ def test_the_same_key_makes_the_same_request_and_other_keys_others() -> None:
 
 def test_the_same_key_for_an_agent_is_another_run_than_for_a_team() -> None:
     form = Form({"message": "hi"})
-    of_agent = read_submission("acme", "agent", "desk", form, "k")
+    of_agent = read_submission(Caller("acme"), "agent", "desk", form, "k")
     assert of_agent.request.run_id != submission("k").request.run_id
     assert of_agent.path == "/agents/desk"
 

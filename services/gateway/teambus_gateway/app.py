@@ -1,6 +1,7 @@
 """The web application: endpoints, errors and cross-origin rules around them."""
 
 import asyncio
+import math
 from typing import Any
 
 import msgspec
@@ -11,7 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from teambus_gateway.authentication import RequireKey, secured
+from teambus_gateway.access.guard import Guard, secured
+from teambus_gateway.access.rates import Rates
+from teambus_gateway.access.rules import GatedRoute
+from teambus_gateway.access.shield import Shield
 from teambus_gateway.door import Door, Doorkeeper, problem_reply
 from teambus_gateway.letter_routes import add_letter_routes
 from teambus_gateway.metrics import Counted
@@ -21,6 +25,7 @@ from teambus_gateway.routes import add_routes
 from teambus_gateway.session_media import add_media_routes
 from teambus_gateway.session_routes import add_session_routes
 from teambus_gateway.settings import GatewaySettings
+from teambus_gateway.shapes import Security
 from teambus_gateway.traced import Traced
 from teambus_gateway.usage_routes import add_usage_routes
 
@@ -29,14 +34,15 @@ log = structlog.get_logger(__name__)
 
 def make_app(parts: Parts, settings: GatewaySettings) -> FastAPI:
     app = FastAPI(title="teambus", version="0.1.0", description="Teams of agents on NATS.")
-    add_routes(app, parts, auth_mode=settings.auth_mode)
+    app.router.route_class = GatedRoute
+    add_routes(app, parts, Security(settings.auth_mode, is_confining=settings.user_isolation))
     add_session_routes(app, parts)
     add_media_routes(app, parts)
     add_usage_routes(app, parts)
     add_letter_routes(app, parts)
     app.add_exception_handler(Problem, _answer_problem)
-    if settings.security_key is not None:
-        app.add_middleware(RequireKey, key=settings.security_key)
+    app.add_middleware(Guard, admission=parts.admission, rates=_rates(settings))
+    if not parts.admission.is_open:
         _describe_key(app)
     app.add_middleware(AnswerUnexpected, door=parts.door)
     app.add_middleware(Doorkeeper, door=parts.door)
@@ -48,10 +54,18 @@ def make_app(parts: Parts, settings: GatewaySettings) -> FastAPI:
         allow_headers=["*"],
         expose_headers=["*"],
     )
+    app.add_middleware(Shield, hsts_s=settings.hsts_s)
     if parts.tracer is not None:
         app.add_middleware(Traced, tracer=parts.tracer)
     app.add_middleware(Counted, door=parts.door)
     return app
+
+
+def _rates(settings: GatewaySettings) -> Rates | None:
+    per_s = settings.requests_per_s
+    if per_s is None:
+        return None
+    return Rates(per_s, settings.requests_burst or max(1, math.ceil(per_s)))
 
 
 def _describe_key(app: FastAPI) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from teambus.contracts.ids import RunId, TeamId, Tenant
+from teambus.contracts.ids import RunId, TeamId
 from teambus.contracts.output import ChatMessage, RunStatus
 from teambus.contracts.run import Continuation, RunRequest
 from teambus.domain.continuation import (
@@ -21,6 +21,7 @@ from teambus.domain.continuation import (
     check_status,
     not_found,
 )
+from teambus_gateway.access.caller import Caller
 from teambus_gateway.catalogue import Kind
 from teambus_gateway.fields import flag_field, metadata_field, object_field, text_field
 from teambus_gateway.lookup import Lookup, Wanted
@@ -60,7 +61,7 @@ class _Before(msgspec.Struct):
 
 
 def read_continuing(
-    tenant: Tenant,
+    caller: Caller,
     kind: Kind,
     place: tuple[TeamId, RunId],
     fields: Mapping[str, str],
@@ -72,19 +73,19 @@ def read_continuing(
     is_new = any(flag_field(fields, name) for name in ("fork", "regenerate"))
     background = flag_field(fields, "background") is True
     _check_answers(ANSWERS[kind], fields)
-    session_id = text_field(fields, "session_id")
+    session_id = caller.session_id or text_field(fields, "session_id")
     if session_id is None:
         raise Problem(400, "session_id is required for this action")
     route = f"POST {run_path(kind, id_, before)}/continue"
-    origin, run_id = run_id_of(tenant, route, None, idempotency_key)
+    origin, run_id = run_id_of(caller, route, None, idempotency_key)
     asked = Submission(
-        tenant,
+        caller.tenant,
         id_,
         RunRequest(
             run_id=run_id,
             input=_message(fields),
             session_id=session_id,
-            user_id=text_field(fields, "user_id"),
+            user_id=caller.asks_as(text_field(fields, "user_id")),
             metadata=metadata_field(fields),
             dependencies=object_field(fields, "dependencies"),
             stream=flag_field(fields, "stream") is not False,

@@ -10,6 +10,7 @@ from teambus.bus.connection import Bus
 from teambus.bus.redrive import Redrives
 from teambus.contracts.media import FILES_BUCKET
 from teambus.runtime.tracing import Tracer
+from teambus_gateway.access.configured import admission_of
 from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
 from teambus_gateway.databases import Databases
@@ -29,16 +30,19 @@ from teambus_gateway.streams import Streams
 async def open_gateway(
     bus: Bus, settings: GatewaySettings, tracer: Tracer | None = None
 ) -> AsyncIterator[Parts]:
-    """Read the catalogue, keep it fresh and answer on the bus while the block runs."""
+    """Read the catalogue, keep it fresh and answer on the bus while the block runs.
+
+    Raises `SettingsError` for keys that cannot be used.
+    """
     parts = replace(_parts(bus, settings), tracer=tracer)
     await parts.catalogue.refresh()
     keeping = asyncio.create_task(parts.catalogue.keep_fresh(), name="keep the catalogue fresh")
     try:
-        async with answering_questions(
-            bus,
-            parts,
-            at_once_max=settings.questions_max,
-            until=parts.door.shut,
+        async with (
+            parts.admission.keeping_fresh(),
+            answering_questions(
+                bus, parts, at_once_max=settings.questions_max, until=parts.door.shut
+            ),
         ):
             yield parts
     finally:
@@ -56,7 +60,7 @@ def _parts(bus: Bus, settings: GatewaySettings) -> Parts:
     )
     runs = Runs(bus, settings.run_limits(), settings.feed_limits())
     return Parts(
-        tenant=settings.tenant,
+        admission=admission_of(settings),
         runs=runs,
         lookup=Lookup(
             bus, store_timeout_s=settings.store_timeout_s, retry_after_s=settings.retry_after_s

@@ -7,12 +7,14 @@ from typing import Annotated
 import structlog
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
+from starlette.requests import Request
 from starlette.responses import Response
 
 from teambus.bus.dead_letters import About, LetterFacts, LetterFilter, LetterUnreadable
 from teambus.bus.errors import BusError, StreamFull
 from teambus.bus.redrive import NotRedriven
 from teambus.contracts.message import encode
+from teambus_gateway.access.caller import caller_of
 from teambus_gateway.openapi import AWAY, endpoint
 from teambus_gateway.parts import Parts, json_reply
 from teambus_gateway.problems import Problem
@@ -110,19 +112,19 @@ def add_letter_routes(app: FastAPI, parts: Parts) -> None:
 
 def _add_many(app: FastAPI, parts: Parts) -> None:
     @app.get("/dead-letters", **LIST_LETTERS)
-    async def list_letters(query: Annotated[ListQuery, Query()]) -> Response:
+    async def list_letters(request: Request, query: Annotated[ListQuery, Query()]) -> Response:
         with _told(parts):
             page = await parts.redrives.letters.page(
-                parts.tenant, query.wanted, after=query.after, limit=query.limit
+                caller_of(request).tenant, query.wanted, after=query.after, limit=query.limit
             )
         data = [_shape(letter) for letter in page.letters]
         return json_reply({"data": data, "meta": {"limit": query.limit, "next": page.next}})
 
     @app.post("/dead-letters/redrive", **REDRIVE_LETTERS)
-    async def redrive_many(query: Annotated[RedriveQuery, Query()]) -> Response:
+    async def redrive_many(request: Request, query: Annotated[RedriveQuery, Query()]) -> Response:
         with _told(parts):
             sweep = await parts.redrives.many(
-                parts.tenant, query.wanted, after=query.after, limit=query.limit
+                caller_of(request).tenant, query.wanted, after=query.after, limit=query.limit
             )
         refused = [{"id": r.id, "code": r.code, "detail": r.detail} for r in sweep.refused]
         told = {"redriven": sweep.redriven, "refused": refused, "next": sweep.next}
@@ -133,25 +135,25 @@ def _add_one(app: FastAPI, parts: Parts) -> None:
     """The id of a letter has that of its run in it, which may hold anything, a slash too."""
 
     @app.get("/dead-letters/{letter_id:path}", **GET_LETTER)
-    async def get_letter(letter_id: str) -> Response:
+    async def get_letter(request: Request, letter_id: str) -> Response:
         with _told(parts):
-            found = await parts.redrives.letters.find(parts.tenant, letter_id)
+            found = await parts.redrives.letters.find(caller_of(request).tenant, letter_id)
         if found is None:
             raise Problem(404, NOT_FOUND)
         return Response(encode(found.letter), media_type="application/json")
 
     @app.post("/dead-letters/{letter_id:path}/redrive", **REDRIVE_LETTER)
-    async def redrive(letter_id: str) -> Response:
+    async def redrive(request: Request, letter_id: str) -> Response:
         with _told(parts):
-            done = await parts.redrives.one(parts.tenant, letter_id)
+            done = await parts.redrives.one(caller_of(request).tenant, letter_id)
         if not done:
             raise Problem(404, NOT_FOUND)
         return json_reply({"redriven": [letter_id]}, status=202)
 
     @app.delete("/dead-letters/{letter_id:path}", **DISCARD_LETTER)
-    async def discard(letter_id: str) -> Response:
+    async def discard(request: Request, letter_id: str) -> Response:
         with _told(parts):
-            done = await parts.redrives.letters.discard(parts.tenant, letter_id)
+            done = await parts.redrives.letters.discard(caller_of(request).tenant, letter_id)
         if not done:
             raise Problem(404, NOT_FOUND)
         return Response(status_code=204)

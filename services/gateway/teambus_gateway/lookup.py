@@ -38,13 +38,14 @@ ANY_SEQ = 2**53
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """The run that is asked for. It is found only under its own team or agent, and session if
-    one is named; in the database only with the session.
+    one is named; in the database only with the session. With `user_id` only if that user asked.
     """
 
     tenant: Tenant
     component: Description
     run_id: RunId
     session_id: SessionId | None
+    user_id: str | None = None
 
     @property
     def key(self) -> RunKey:
@@ -65,6 +66,17 @@ class Standing:
     end: RunEnd | None = None
     output: bytes | None = None
     asked: RunRequest | None = None
+    user_id: str | None = None
+
+    def asked_by(self) -> str | None:
+        """Who asked for it, by the best that is known."""
+        if self.output is not None:
+            return msgspec.json.decode(self.output, type=_Asked).user_id
+        return self.user_id if self.asked is None else self.asked.user_id
+
+
+class _Asked(msgspec.Struct):
+    user_id: str | None = None
 
 
 class _Stored(msgspec.Struct):
@@ -102,7 +114,7 @@ class Lookup:
             raise Problem(
                 503, detail, "bus_unavailable", retry_after_s=self._retry_after_s
             ) from error
-        if found is None:
+        if found is None or wanted.user_id not in (None, found.asked_by()):
             raise _not_found()
         return found
 
@@ -120,7 +132,13 @@ class Lookup:
         if accepted is not None:
             _check_session(wanted, accepted.session_id)
             status = RunStatus.PENDING if begun is None else RunStatus.RUNNING
-            return Standing(status, accepted.session_id, accepted.accepted_at, asked=asked)
+            return Standing(
+                status,
+                accepted.session_id,
+                accepted.accepted_at,
+                asked=asked,
+                user_id=accepted.user_id,
+            )
         if begun is not None and await self._holds_or_awaits_session(wanted):
             return Standing(RunStatus.RUNNING, wanted.session_id, begun.at, asked=asked)
         return None

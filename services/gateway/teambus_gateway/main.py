@@ -93,7 +93,7 @@ def _tracing(settings: GatewaySettings) -> AbstractAsyncContextManager[Tracer | 
 
 async def _report_ready(parts: Parts) -> None:
     await parts.catalogue.known.wait()
-    log.info("ready", tenant=parts.tenant)
+    log.info("ready", tenant=parts.admission.tenant)
     settle_memory()
     report(ready=True)
 
@@ -104,6 +104,7 @@ def _readiness(bus: Bus, parts: Parts, topology: Watch, stop: asyncio.Event) -> 
             "bus": lambda: None if bus.connected else "not connected",
             "topology": lambda: topology.reason,
             "permissions": lambda: bus.violation,
+            "keys": parts.admission.missing,
             "catalogue": lambda: None if parts.catalogue.known.is_set() else "never read",
             "draining": lambda: "stopping" if stop.is_set() else None,
         }

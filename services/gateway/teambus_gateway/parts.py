@@ -7,8 +7,8 @@ import msgspec
 from starlette.responses import Response
 
 from teambus.bus.redrive import Redrives
-from teambus.contracts.ids import Tenant
 from teambus.runtime.tracing import Tracer
+from teambus_gateway.access.admission import Admission
 from teambus_gateway.attachments import MediaLimits
 from teambus_gateway.cancelling import Cancelling
 from teambus_gateway.catalogue import Catalogue
@@ -27,7 +27,7 @@ from teambus_gateway.streams import Streams
 class Parts:
     """One of each, shared by all requests."""
 
-    tenant: Tenant
+    admission: Admission
     runs: Runs
     lookup: Lookup
     cancelling: Cancelling

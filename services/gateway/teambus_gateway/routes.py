@@ -9,11 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from teambus_gateway import openapi
-from teambus_gateway.authentication import AuthMode
+from teambus_gateway.access.caller import caller_of
 from teambus_gateway.catalogue import Kind
 from teambus_gateway.parts import Parts, json_reply
 from teambus_gateway.run_routes import add_run_routes
 from teambus_gateway.shapes import (
+    Security,
     agent_shape,
     component_shape,
     config_shape,
@@ -24,26 +25,31 @@ from teambus_gateway.shapes import (
 from teambus_gateway.submission import component_path
 
 
-def add_routes(app: FastAPI, parts: Parts, *, auth_mode: AuthMode) -> None:
+def add_routes(app: FastAPI, parts: Parts, security: Security) -> None:
     """All endpoints, the most used first."""
     _add_component_routes(app, parts, "team")
     _add_component_routes(app, parts, "agent")
 
     @app.get("/teams", **openapi.list_components("team"))
-    async def list_teams(_: Request) -> Response:
-        return json_reply([team_shape(team) for team in parts.catalogue.teams])
+    async def list_teams(request: Request) -> Response:
+        grants = caller_of(request).grants
+        shown = [team for team in parts.catalogue.teams if grants.allow("teams", "read", team.id)]
+        return json_reply([team_shape(team) for team in shown])
 
     @app.get("/agents", **openapi.list_components("agent"))
-    async def list_agents(_: Request) -> Response:
-        return json_reply([agent_shape(agent) for agent in parts.catalogue.agents])
+    async def list_agents(request: Request) -> Response:
+        grants = caller_of(request).grants
+        shown = [each for each in parts.catalogue.agents if grants.allow("agents", "read", each.id)]
+        return json_reply([agent_shape(agent) for agent in shown])
 
     @app.get("/config", **openapi.GET_CONFIG)
-    async def get_config(_: Request) -> Response:
-        return json_reply(config_shape(parts.catalogue.apps or []))
+    async def get_config(request: Request) -> Response:
+        grants = caller_of(request).grants
+        return json_reply(config_shape(parts.catalogue.apps or [], grants))
 
     @app.get("/info", **openapi.GET_INFO)
     async def get_info(_: Request) -> Response:
-        return json_reply(info_shape(parts.catalogue.apps or [], auth_mode))
+        return json_reply(info_shape(parts.catalogue.apps or [], security))
 
     _add_plain_routes(app, parts)
 

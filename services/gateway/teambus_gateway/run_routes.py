@@ -1,17 +1,17 @@
 """The endpoints of runs, the same for every kind of thing that runs."""
 
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import structlog
 from fastapi import APIRouter, FastAPI
-from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
 from teambus.contracts.catalogue import TeamDescription
 from teambus_gateway import openapi
+from teambus_gateway.access.caller import caller_of
+from teambus_gateway.access.rules import BareRoute
 from teambus_gateway.attachments import read_attachments
 from teambus_gateway.catalogue import Description, Kind
 from teambus_gateway.continuing import check_before, read_continuing
@@ -35,16 +35,6 @@ from teambus_gateway.teller import Teller
 log = structlog.get_logger(__name__)
 
 NAMES_SHOWN_MAX = 20
-
-
-class BareRoute(APIRoute):
-    """Hands its endpoint the request as it is. Looking for parameters that none of these endpoints
-    declares would be a tenth of the gateway's work.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return handler
 
 
 def add_run_routes(app: FastAPI, parts: Parts, kind: Kind) -> None:
@@ -93,7 +83,7 @@ async def _reply(
     parts: Parts, component: Description, asked: Submission, *, is_indexed: bool
 ) -> Response:
     structlog.contextvars.bind_contextvars(
-        tenant=parts.tenant, team_id=component.id, run_id=asked.request.run_id
+        tenant=asked.tenant, team_id=component.id, run_id=asked.request.run_id
     )
     if asked.request.stream:
         teller = Teller(component, asked.key, indexed=is_indexed, all_events=asked.stream_events)
@@ -113,7 +103,7 @@ async def _asked(parts: Parts, kind: Kind, request: Request) -> Submission:
         _log_ignored(form.fields, RUN_FORM)
         attachments = await read_attachments(form, parts.media_limits)
         key = request.headers.get("idempotency-key")
-        asked = read_submission(parts.tenant, kind, id_, form, key, attachments)
+        asked = read_submission(caller_of(request), kind, id_, form, key, attachments)
         component = await _component(parts, kind, request)
         check_supported(form)
         if asked.background and component.db_id is None:
@@ -139,7 +129,7 @@ async def _continue(parts: Parts, kind: Kind, request: Request) -> Response:
     _log_ignored(fields, continue_form(kind))
     place = request.path_params[f"{kind}_id"], request.path_params["run_id"]
     key = request.headers.get("idempotency-key")
-    continuing = read_continuing(parts.tenant, kind, place, fields, key)
+    continuing = read_continuing(caller_of(request), kind, place, fields, key)
     asked = continuing.asked
     wanted = await _wanted(parts, kind, request, asked.request.session_id)
     try:
@@ -162,7 +152,8 @@ async def _poll(parts: Parts, kind: Kind, request: Request) -> Response:
 
 
 async def _cancel(parts: Parts, kind: Kind, request: Request) -> Response:
-    wanted = await _wanted(parts, kind, request, None)
+    wanted = await _wanted(parts, kind, request, request.query_params.get("session_id") or None)
+    await _check_own(parts, wanted)
     await parts.cancelling.order(wanted.tenant, wanted.component.id, wanted.run_id)
     log.debug("cancel ordered")
     return json_reply({})
@@ -172,6 +163,7 @@ async def _resume(parts: Parts, kind: Kind, request: Request) -> Response:
     fields = (await read_form(request, parts.form_limits)).fields
     after = _after(integer("last_event_index", fields.get("last_event_index", "")))
     wanted = await _wanted(parts, kind, request, fields.get("session_id") or None)
+    await _check_own(parts, wanted)
     try:
         standing = await parts.lookup.standing(wanted)
     except Problem as problem:
@@ -200,6 +192,8 @@ async def _events(parts: Parts, kind: Kind, request: Request) -> Response:
 
 async def _hooks(parts: Parts, kind: Kind, request: Request) -> Response:
     wanted = await _wanted(parts, kind, request, None)
+    if wanted.user_id is not None:
+        await parts.lookup.standing(wanted)
     hooks = parts.catalogue.hooks_of(wanted.component.id)
     told = await parts.run_hooks.of_ended(wanted, hooks)
     if told is None:
@@ -211,8 +205,22 @@ async def _hooks(parts: Parts, kind: Kind, request: Request) -> Response:
 async def _wanted(parts: Parts, kind: Kind, request: Request, session_id: str | None) -> Wanted:
     component = await _component(parts, kind, request)
     run_id = request.path_params["run_id"]
-    structlog.contextvars.bind_contextvars(tenant=parts.tenant, team_id=component.id, run_id=run_id)
-    return Wanted(parts.tenant, component, run_id, session_id)
+    caller = caller_of(request)
+    structlog.contextvars.bind_contextvars(
+        tenant=caller.tenant, team_id=component.id, run_id=run_id
+    )
+    return Wanted(caller.tenant, component, run_id, session_id, caller.confined_to)
+
+
+async def _check_own(parts: Parts, wanted: Wanted) -> None:
+    """Raises `Problem` where AgentOS does for who has only what is his own: 400 without a session,
+    404 for another's run.
+    """
+    if wanted.user_id is None:
+        return
+    if wanted.session_id is None:
+        raise Problem(400, "session_id is required for this action")
+    await parts.lookup.standing(wanted)
 
 
 async def _component(parts: Parts, kind: Kind, request: Request) -> Description:

@@ -270,4 +270,5 @@ def _acceptance(asked: Submission) -> RunAccepted:
         session_id=request.session_id,
         request_digest=request_digest(request),
         accepted_at=time.time(),
+        user_id=request.user_id,
     )

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from teambus_gateway.connections import connection_within
 from teambus_gateway.parts import Parts
 from teambus_gateway.settings import GatewaySettings
-from teambus_gateway.sse import CONNECTION
 
 log = structlog.get_logger(__name__)
 
@@ -31,19 +30,6 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-class Protocol(HttpToolsProtocol):
-    """Lets an endpoint see that its client takes nothing any more, and cut the connection."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        connection = self.transport
-        known: dict[object, object] = {
-            "unsent": connection.get_write_buffer_size,
-            "cut": connection.abort,
-        }
-        self.scope["extensions"] = {CONNECTION: known}
 
 
 def bind(settings: GatewaySettings) -> socket.socket:
@@ -102,7 +88,7 @@ def _leave_to_the_next(server: Server) -> None:
 def _config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=Protocol,
+        http=connection_within(settings.connection_limits()),
         ws="none",
         lifespan="off",
         log_config=None,

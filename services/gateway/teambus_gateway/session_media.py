@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import FastAPI, Query
+from starlette.requests import Request
 from starlette.responses import Response
 
 from teambus.bus.bodies import BodyMissing
@@ -14,6 +15,7 @@ from teambus.contracts.media import MediaReference
 from teambus.contracts.output import TeamRunInput
 from teambus.contracts.sessions_api import GetRuns
 from teambus_gateway import session_openapi as openapi
+from teambus_gateway.access.caller import Caller, caller_of
 from teambus_gateway.media_types import SHOWN_TYPES
 from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
@@ -34,14 +36,16 @@ _runs = msgspec.json.Decoder(_Run)
 def add_media_routes(app: FastAPI, parts: Parts) -> None:
     @app.get("/sessions/{session_id}/media/{storage_key:path}", **openapi.GET_MEDIA)
     async def media(
-        session_id: str, storage_key: str, query: Annotated[Place, Query()]
+        session_id: str, storage_key: str, request: Request, query: Annotated[Place, Query()]
     ) -> Response:
-        return await _media(parts, session_id, storage_key, query)
+        return await _media(parts, caller_of(request), session_id, storage_key, query)
 
 
-async def _media(parts: Parts, session_id: SessionId, key: str, place: Place) -> Response:
+async def _media(
+    parts: Parts, caller: Caller, session_id: SessionId, key: str, place: Place
+) -> Response:
     """A key is good only in a session that has a run with that file."""
-    reference = await _reference(parts, session_id, key, place)
+    reference = await _reference(parts, caller, session_id, key, place)
     try:
         bodies = parts.media.bodies.kept_in(reference.bucket)
         entry = await bodies.find(key)
@@ -60,13 +64,16 @@ async def _media(parts: Parts, session_id: SessionId, key: str, place: Place) ->
     return _served(data, reference)
 
 
-async def _reference(parts: Parts, session_id: SessionId, key: str, place: Place) -> MediaReference:
+async def _reference(
+    parts: Parts, caller: Caller, session_id: SessionId, key: str, place: Place
+) -> MediaReference:
     """In the run that the key names or, in a session that is a copy, in any run."""
     db_ids = await parts.databases.any_of(place.chosen)
+    user_id = caller.looks_for(place.user_id)
     run_id: RunId | None = key.partition("/")[0]
     while True:
-        question = GetRuns(session_id=session_id, user_id=place.user_id, run_id=run_id)
-        found = await parts.databases.first(parts.tenant, db_ids, question)
+        question = GetRuns(session_id=session_id, user_id=user_id, run_id=run_id)
+        found = await parts.databases.first(caller.tenant, db_ids, question)
         if found is None:
             raise Problem(404, f"Session '{session_id}' not found")
         for reference in _references(found.runs):

@@ -8,6 +8,7 @@ import msgspec
 from teambus.contracts.ids import RunId, SessionId, TeamId
 from teambus.contracts.output import RunStatus
 from teambus.contracts.sessions_api import GetPreviews, GetRuns, SessionRuns
+from teambus_gateway.access.caller import Caller
 from teambus_gateway.catalogue import Kind
 from teambus_gateway.parts import Parts
 from teambus_gateway.problems import Problem
@@ -22,10 +23,12 @@ SHAPED_INLINE_BYTES_MAX = 64 * 1024
 STATUSES = sorted(status.value for status in RunStatus)
 
 
-async def session_runs(parts: Parts, session_id: SessionId, query: RunsPlace) -> bytes:
+async def session_runs(
+    parts: Parts, caller: Caller, session_id: SessionId, query: RunsPlace
+) -> bytes:
     """Members' runs before the run they are part of."""
     wanted = _statuses(query)
-    found = await _find(parts, query, _runs_question(session_id, query))
+    found = await _find(parts, caller, query, _runs_question(caller, session_id, query))
     if found is None:
         raise Problem(404, f"Session with ID {session_id} not found")
 
@@ -39,9 +42,12 @@ async def session_runs(parts: Parts, session_id: SessionId, query: RunsPlace) ->
     return await _shaped(found.runs, shape)
 
 
-async def session_run(parts: Parts, session_id: SessionId, run_id: RunId, place: Place) -> bytes:
-    question = GetRuns(session_id=session_id, user_id=place.user_id, run_id=run_id)
-    found = await _find(parts, place, question)
+async def session_run(
+    parts: Parts, caller: Caller, session_id: SessionId, run_id: RunId, place: Place
+) -> bytes:
+    user_id = caller.looks_for(place.user_id)
+    question = GetRuns(session_id=session_id, user_id=user_id, run_id=run_id)
+    found = await _find(parts, caller, place, question)
     if found is None:
         raise Problem(404, f"Session with ID {session_id} not found")
     if not found.session.runs:
@@ -56,16 +62,18 @@ async def session_run(parts: Parts, session_id: SessionId, run_id: RunId, place:
     return await _shaped(found.runs, shape)
 
 
-async def run_previews(parts: Parts, session_id: SessionId, query: RunsPlace) -> list[Shape]:
+async def run_previews(
+    parts: Parts, caller: Caller, session_id: SessionId, query: RunsPlace
+) -> list[Shape]:
     wanted = _statuses(query)
     question = GetPreviews(
         session_id=session_id,
-        user_id=query.user_id,
+        user_id=caller.looks_for(query.user_id),
         after=query.created_after,
         before=query.created_before,
     )
     db_ids = await parts.databases.any_of(query.chosen)
-    found = await parts.databases.first(parts.tenant, db_ids, question)
+    found = await parts.databases.first(caller.tenant, db_ids, question)
     if found is None:
         raise Problem(404, f"Session with ID {session_id} not found")
     fit = [run for run in found.runs if _fits(run.created_at, run.status, query, wanted)]
@@ -73,14 +81,19 @@ async def run_previews(parts: Parts, session_id: SessionId, query: RunsPlace) ->
 
 
 async def component_runs(
-    parts: Parts, kind: Kind, id_: TeamId, session_id: SessionId, status: str | None
+    parts: Parts,
+    caller: Caller,
+    kind: Kind,
+    id_: TeamId,
+    session_id: SessionId,
+    status: str | None,
 ) -> bytes:
     """The team's or agent's own runs, not those of members."""
     component = await parts.catalogue.component(kind, id_)
     found = None
     if component.db_id is not None:
-        question = GetRuns(session_id=session_id)
-        found = await parts.databases.ask(parts.tenant, component.db_id, question)
+        question = GetRuns(session_id=session_id, user_id=caller.confined_to)
+        found = await parts.databases.ask(caller.tenant, component.db_id, question)
     if found is None or found.session.component_id != id_:
         raise Problem(404, "Session not found")
 
@@ -93,18 +106,20 @@ async def component_runs(
     return await _shaped(found.runs, shape)
 
 
-def _runs_question(session_id: SessionId, query: RunsPlace) -> GetRuns:
+def _runs_question(caller: Caller, session_id: SessionId, query: RunsPlace) -> GetRuns:
     return GetRuns(
         session_id=session_id,
-        user_id=query.user_id,
+        user_id=caller.looks_for(query.user_id),
         after=query.created_after,
         before=query.created_before,
     )
 
 
-async def _find(parts: Parts, place: Place, question: GetRuns) -> SessionRuns | None:
+async def _find(
+    parts: Parts, caller: Caller, place: Place, question: GetRuns
+) -> SessionRuns | None:
     db_ids = await parts.databases.any_of(place.chosen)
-    return await parts.databases.first(parts.tenant, db_ids, question)
+    return await parts.databases.first(caller.tenant, db_ids, question)
 
 
 async def _shaped(

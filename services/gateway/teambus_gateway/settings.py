@@ -6,12 +6,13 @@ from teambus.bus import identities
 from teambus.bus.access import Access
 from teambus.bus.connection import BusSettings
 from teambus.bus.frame_stream import FeedLimits
-from teambus.contracts.ids import DEFAULT_TENANT
+from teambus_gateway.access.configured import AccessSettings
 from teambus_gateway.attachments import MediaLimits
-from teambus_gateway.authentication import AuthMode
+from teambus_gateway.connections import ConnectionLimits
 from teambus_gateway.forms import FormLimits
 from teambus_gateway.media_fields import JSON_FIELDS
 from teambus_gateway.runs import RunLimits
+from teambus_gateway.shapes import AuthMode
 from teambus_gateway.streams import StreamLimits
 
 MIB = 1024 * 1024
@@ -32,12 +33,11 @@ def _shared(variable: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class GatewaySettings:
+class GatewaySettings(AccessSettings):
     """Read from `GATEWAY_<FIELD>`, or the variable a field names."""
 
     nats_url: tuple[str, ...] = field(metadata=_shared("NATS_URL"))
     access: Access = field(default_factory=Access, metadata={"group": "NATS"})
-    tenant: str = field(default=DEFAULT_TENANT, metadata=_shared("TEAMBUS_TENANT"))
     management_host: str = field(default="127.0.0.1", metadata=_shared("MANAGEMENT_HOST"))
     management_port: int = field(default=0, metadata=_shared("MANAGEMENT_PORT"))
     topology_look_s: float = 30
@@ -76,13 +76,19 @@ class GatewaySettings:
     publish_patience_s: float = 20
     cors_origins: tuple[str, ...] = ()
     cors_agentos_origins: bool = True
-    security_key: str | None = field(
-        default=None, repr=False, metadata={"variable": "OS_SECURITY_KEY", "is_secret": True}
-    )
+    requests_per_s: float | None = None
+    requests_burst: int | None = None
+    hsts_s: int = 0
+    head_timeout_s: float = 10
+    head_bytes_max: int = 32 * 1024
+    headers_max: int = 100
+    connections_max: int = 10_000
 
     @property
     def auth_mode(self) -> AuthMode:
-        return "none" if self.security_key is None else "security_key"
+        if self.asks_for_tokens:
+            return "jwt"
+        return "security_key" if self.security_key or self.api_keys_file else "none"
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -131,6 +137,17 @@ class GatewaySettings:
             fields_max=self.fields_max,
             timeout_s=self.body_timeout_s,
             large_fields=frozenset(JSON_FIELDS),
+        )
+
+    def connection_limits(self) -> ConnectionLimits:
+        return ConnectionLimits(
+            head_timeout_s=self.head_timeout_s,
+            body_timeout_s=self.body_timeout_s,
+            stall_s=self.stream_stall_s,
+            head_bytes_max=self.head_bytes_max,
+            headers_max=self.headers_max,
+            connections_max=self.connections_max,
+            retry_after_s=self.retry_after_s,
         )
 
     def media_limits(self) -> MediaLimits:

@@ -3,7 +3,9 @@
 Nulls are left out, unless AgentOS writes them.
 """
 
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -17,7 +19,7 @@ from teambus.contracts.catalogue import (
 )
 from teambus.contracts.output import TeamRunOutput
 from teambus.domain.agent_runs import read_form
-from teambus_gateway.authentication import AuthMode
+from teambus_gateway.access.scopes import ALL, Grants
 from teambus_gateway.catalogue import Description
 from teambus_gateway.config_sections import sections, shown
 
@@ -27,6 +29,7 @@ AGNO_VERSION = "3.1.10"
 """The version whose HTTP interface is spoken here."""
 
 Shape: TypeAlias = dict[str, Any]
+AuthMode: TypeAlias = Literal["none", "security_key", "jwt"]
 _Described: TypeAlias = Description | MemberDescription
 DELEGATION = ToolDescription(
     name="delegate_task_to_member",
@@ -132,8 +135,10 @@ def member_shape(member: MemberDescription, inherited: ModelDescription | None) 
     )
 
 
-def config_shape(apps: list[AppDescription]) -> Shape:
-    """A ConfigResponse, which has no name. Several apps behind one gateway are shown as one."""
+def config_shape(apps: list[AppDescription], grants: Grants = ALL) -> Shape:
+    """A ConfigResponse, which has no name. Several apps behind one gateway are shown as one; of the
+    teams and agents those that may be read.
+    """
     components = [component for app in apps for component in app.components]
     app = apps[0] if len(apps) == 1 else None
     return {
@@ -143,15 +148,23 @@ def config_shape(apps: list[AppDescription]) -> Shape:
         "databases": _databases(components),
         **shown(apps),
         **sections(components),
-        "agents": [_summary(agent) for app in apps for agent in app.agents],
-        "teams": [_summary(team) for app in apps for team in app.teams],
+        "agents": _summaries("agents", [each for app in apps for each in app.agents], grants),
+        "teams": _summaries("teams", [each for app in apps for each in app.teams], grants),
         "workflows": [],
         "interfaces": [],
         "company": None,
     }
 
 
-def info_shape(apps: list[AppDescription], auth_mode: AuthMode) -> Shape:
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What clients are told of how they are let in."""
+
+    auth_mode: AuthMode
+    is_confining: bool
+
+
+def info_shape(apps: list[AppDescription], security: Security) -> Shape:
     """What AgentOS says of itself; nulls are kept."""
     return {
         "os_id": _os_id(apps),
@@ -162,8 +175,8 @@ def info_shape(apps: list[AppDescription], auth_mode: AuthMode) -> Shape:
         "team_count": sum(len(app.teams) for app in apps),
         "workflow_count": 0,
         "mcp": {"enabled": False, "path": None, "oauth": None, "tool_run_endpoint": False},
-        "auth_mode": auth_mode,
-        "user_isolation": False,
+        "auth_mode": security.auth_mode,
+        "user_isolation": security.is_confining,
     }
 
 
@@ -178,6 +191,10 @@ def _os_id(apps: list[AppDescription]) -> str:
 
 def _name(apps: list[AppDescription]) -> str | None:
     return apps[0].name if len(apps) == 1 else None
+
+
+def _summaries(resource: str, of: Sequence[Description], grants: Grants) -> list[Shape]:
+    return [_summary(each) for each in of if grants.allow(resource, "read", each.id)]
 
 
 def _summary(of: Description) -> Shape:

@@ -21,6 +21,7 @@ from teambus.contracts.ids import (
 )
 from teambus.contracts.media import Media
 from teambus.contracts.run import RunRequest
+from teambus_gateway.access.caller import Caller
 from teambus_gateway.catalogue import Kind
 from teambus_gateway.fields import (
     NOTHING,
@@ -91,7 +92,7 @@ def run_path(kind: Kind, id_: TeamId, run_id: RunId) -> str:
 
 
 def read_submission(
-    tenant: Tenant,
+    caller: Caller,
     kind: Kind,
     id_: TeamId,
     form: Form,
@@ -104,16 +105,16 @@ def read_submission(
     flag_field(fields, "monitor")
     integer("version", fields.get("version", ""))
     route = f"POST {component_path(kind, id_)}/runs"
-    origin, run_id = run_id_of(tenant, route, text_field(fields, "run_id"), idempotency_key)
-    session_id = text_field(fields, "session_id")
+    origin, run_id = run_id_of(caller, route, text_field(fields, "run_id"), idempotency_key)
+    session_id = caller.session_id or text_field(fields, "session_id")
     return Submission(
-        tenant,
+        caller.tenant,
         id_,
         RunRequest(
             run_id=run_id,
             input=message,
             session_id=session_id or session_of(run_id, origin),
-            user_id=text_field(fields, "user_id"),
+            user_id=caller.asks_as(text_field(fields, "user_id")),
             metadata=metadata_field(fields),
             session_state=object_field(fields, "session_state"),
             dependencies=object_field(fields, "dependencies"),
@@ -175,7 +176,7 @@ def _media(attachments: Sequence[Attachment], run_id: RunId, origin: Origin) -> 
 
 
 def run_id_of(
-    tenant: Tenant, route: str, chosen: RunId | None, key: str | None
+    caller: Caller, route: str, chosen: RunId | None, key: str | None
 ) -> tuple[Origin, RunId]:
     """The id of a new run, and who made it: the client, its idempotency key, or nobody yet."""
     if key is not None and len(key) > TEXT_ID_LENGTH_MAX:
@@ -183,7 +184,7 @@ def run_id_of(
     if key and chosen:
         raise Problem(422, "an Idempotency-Key makes the run_id: send one or the other, not both")
     if key:
-        return "keyed", keyed_run_id(tenant, ANONYMOUS, route, key)
+        return "keyed", keyed_run_id(caller.tenant, _principal(caller), route, key)
     if chosen is None:
         return "fresh", new_id()
     try:
@@ -191,3 +192,8 @@ def run_id_of(
     except ValueError as error:
         raise field_problem("value_error", ("body", "run_id"), str(error), chosen) from error
     return "chosen", chosen
+
+
+def _principal(caller: Caller) -> str:
+    """Whose keys are his own. Those who are nobody in particular share theirs."""
+    return ANONYMOUS if caller.user_id is None else f"user:{caller.user_id}"

@@ -7,9 +7,11 @@ from typing import Annotated
 
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
+from starlette.requests import Request
 from starlette.responses import Response
 
 from teambus.contracts.sessions_api import DayOfUsage, GetUsage
+from teambus_gateway.access.caller import Caller, caller_of
 from teambus_gateway.databases import Chosen
 from teambus_gateway.openapi import AWAY, endpoint
 from teambus_gateway.parts import Parts, json_reply
@@ -56,19 +58,21 @@ class Refresh(Wanted):
 
 def add_usage_routes(app: FastAPI, parts: Parts) -> None:
     @app.get("/metrics", **GET_METRICS)
-    async def get_metrics(query: Annotated[Days, Query()]) -> Response:
-        days = await _days(parts, query, query.starting_date, query.ending_date)
+    async def get_metrics(request: Request, query: Annotated[Days, Query()]) -> Response:
+        caller = caller_of(request)
+        days = await _days(parts, caller, query, query.starting_date, query.ending_date)
         latest = max((day.last_at for day in days), default=None)
         updated_at = None if latest is None else _time(latest)
         return json_reply({"metrics": [_shape(day) for day in days], "updated_at": updated_at})
 
     @app.post("/metrics/refresh", **REFRESH_METRICS)
-    async def refresh_metrics(query: Annotated[Refresh, Query()]) -> Response:
+    async def refresh_metrics(request: Request, query: Annotated[Refresh, Query()]) -> Response:
         if query.background:
             await parts.databases.one(query.chosen)
             message = "Metrics refresh started in background"
             return json_reply({"status": "started", "message": message}, 202)
-        return json_reply([_shape(day) for day in await _days(parts, query)])
+        days = await _days(parts, caller_of(request), query)
+        return json_reply([_shape(day) for day in days])
 
     @app.get("/metrics/refresh/status", **GET_STATUS)
     async def get_status(query: Annotated[Place, Query()]) -> Response:
@@ -79,11 +83,16 @@ def add_usage_routes(app: FastAPI, parts: Parts) -> None:
 
 
 async def _days(
-    parts: Parts, wanted: Wanted, first_day: date | None = None, last_day: date | None = None
+    parts: Parts,
+    caller: Caller,
+    wanted: Wanted,
+    first_day: date | None = None,
+    last_day: date | None = None,
 ) -> list[DayOfUsage]:
     db_id = await parts.databases.one(wanted.chosen)
-    question = GetUsage(first_day=first_day, last_day=last_day, user_id=wanted.user_id)
-    usage = await parts.databases.ask(parts.tenant, db_id, question)
+    user_id = caller.looks_for(wanted.user_id)
+    question = GetUsage(first_day=first_day, last_day=last_day, user_id=user_id)
+    usage = await parts.databases.ask(caller.tenant, db_id, question)
     return [] if usage is None else usage.days
 
 

@@ -13,7 +13,16 @@ import msgspec
 from teambus.app.describe import describe
 from teambus.app.errors import DefinitionError
 from teambus.bus.errors import BusError
-from teambus.cli import contracts, dead_letters, demo, doctor, granting, provisioning, replaying
+from teambus.cli import (
+    contracts,
+    dead_letters,
+    demo,
+    doctor,
+    granting,
+    keys,
+    provisioning,
+    replaying,
+)
 from teambus.cli.options import UsageError, environment, named_app, parse
 from teambus.cli.sample import model_of, sample_app
 from teambus.local import announce, folder
@@ -145,6 +154,7 @@ COMMANDS: dict[str, Callable[[Options], int]] = {
     "doctor": _doctor,
     "dead-letters": _dead_letters,
     "hooks": _hooks,
+    "keys": keys.run,
     "run": _run,
     "demo": _demo,
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from teambus.cli.keys_options import add_keys
 from teambus.cli.operating import add_dead_letters, add_hooks
 
 VARIABLES = {
@@ -165,6 +166,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "doctor": ("look over NATS_URL: what is wrong there, and how to mend it", _add_doctor),
     "dead-letters": ("list, show, redrive or discard work that was given up", add_dead_letters),
     "hooks": ("tell a background hook of past runs again", add_hooks),
+    "keys": ("make, list or remove keys for the gateway's callers", add_keys),
     "run": ("serve the sample app of a checkout until Ctrl-C", _add_run),
     "demo": ("run the sample app once, with a background hook, and clean up", _add_demo),
 }

@@ -61,6 +61,7 @@ class RunAccepted(Message, frozen=True, kw_only=True, tag="run.accepted.v1"):
     session_id: SessionId
     request_digest: str
     accepted_at: float
+    user_id: str | None = None
 
 
 class RunCompleted(Message, frozen=True, kw_only=True, tag="run.completed.v1"):

@@ -22,6 +22,7 @@ from agno.models.openai import OpenAIChat  # type: ignore[import-not-found] # as
 from agno.os import AgentOS  # type: ignore[import-not-found] # as above
 from agno.os.config import (  # type: ignore[import-not-found] # as above
     AgentOSConfig,
+    AuthorizationConfig,
     ChatConfig,
     Manifest,
 )
@@ -42,6 +43,11 @@ library = SimpleNamespace(
     hook=hook,
 )
 teams, agents = office(library)
+secret = os.environ.get("PEER_JWT_SECRET")
+guarded = {}
+if secret is not None:
+    by_secret = AuthorizationConfig(verification_keys=[secret], algorithm="HS256")
+    guarded = {"authorization": True, "authorization_config": by_secret}
 app = AgentOS(
     id="office",
     name="Office",
@@ -49,6 +55,7 @@ app = AgentOS(
     agents=agents,
     config=config(library),
     telemetry=False,
+    **guarded,
 ).get_app()
 
 
