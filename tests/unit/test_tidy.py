@@ -48,7 +48,8 @@ def test_each_package_is_looked_at() -> None:
 
 
 def locks() -> list[str]:
-    places = ("*.lock", "tests/*.lock", "tests/*/*.lock", "services/*/*.lock", ".ci/*.lock")
+    folders = ("", "tests/", "tests/*/", "services/*/", "deploy/*/", ".ci/")
+    places = [f"{folder}*.lock" for folder in folders]
     return sorted(str(path.relative_to(ROOT)) for place in places for path in ROOT.glob(place))
 
 
