@@ -215,8 +215,9 @@ async def test_a_slow_answer_outlasts_the_limits(here: System, gateway: Served) 
     taken = len(here.runner.taken)
     async with raw(gateway) as client:
         length = b"Content-Length: %d\r\n\r\n" % len(FORM)
-        await client.send(POST + URLENCODED + length + FORM + GET[:10])
+        await client.send(POST + URLENCODED + length + FORM)
         await here.runner.until_taken(taken + 1)
+        await client.send(GET[:10])
         await asyncio.sleep(1.2)  # More than twice what a head may take.
         here.runner.go.set()
         assert (await client.answer()).startswith(b"HTTP/1.1 200 ")

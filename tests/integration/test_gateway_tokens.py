@@ -23,6 +23,8 @@ from tests.support.tokens import ADMIN, claims, jwks, rsa_key
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FIRST, SECOND = rsa_key(), rsa_key()
+ELSEWHERE = "/elsewhere"
+"""Where somebody else has the keys."""
 HURRIED = {"jwt_jwks_retry_s": 0.0, "jwt_jwks_refresh_s": 3600.0, "jwt_jwks_timeout_s": 1.0}
 
 
@@ -39,6 +41,11 @@ class Jwks:
 
     def answer(self, to: http.server.BaseHTTPRequestHandler) -> None:
         self.fetched += 1
+        if to.path == ELSEWHERE:
+            to.send_response(200)
+            to.end_headers()
+            to.wfile.write(jwks(one=FIRST))
+            return
         to.send_response(self.status)
         for name, value in self.headers.items():
             to.send_header(name, value)
@@ -122,9 +129,9 @@ async def test_unknown_keys_do_not_make_the_provider_busy(here: System) -> None:
         {"status": 500, "said": b"no"},
         {"said": b"<html>"},
         {"said": b'{"keys":[]}'},
-        {"said": b" " * 500_000},
-        {"status": 302, "headers": {"Location": "/elsewhere"}},
-        {"said": b" " * 500, "drip_s": 0.1},
+        {"said": b" " * 300_000 + jwks(one=FIRST)},
+        {"status": 302, "headers": {"Location": ELSEWHERE}},
+        {"said": b" " * 500 + jwks(one=FIRST), "drip_s": 0.01},
     ],
     ids=["an error", "a page", "no key", "too much", "a redirect", "too slow"],
 )

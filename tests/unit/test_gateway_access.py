@@ -9,6 +9,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from fastapi import FastAPI
 
 from teambus.runtime.settings import SettingsError, read_settings
 from teambus_gateway.access import tokens as tokens_module
@@ -17,7 +18,7 @@ from teambus_gateway.access.caller import Caller
 from teambus_gateway.access.configured import admission_of
 from teambus_gateway.access.jwks import JwksLimits, JwksUrl
 from teambus_gateway.access.rates import TENANTS_MAX, Rates
-from teambus_gateway.access.rules import RULES, Rule
+from teambus_gateway.access.rules import RULES, GatedRoute, Rule
 from teambus_gateway.access.scopes import read_scopes
 from teambus_gateway.access.tokens import KeySources, TokenPolicy, Tokens
 from teambus_gateway.access.verification_keys import BadKey, keys_of_jwks, keys_of_text
@@ -79,6 +80,20 @@ def test_a_rule_asks_for_its_scope_and_then_for_its_act() -> None:
 
 def test_every_rule_needs_something() -> None:
     assert all(rule.scope or rule.act for rule in RULES.values())
+
+
+def test_an_endpoint_without_a_rule_cannot_be_added() -> None:
+    app = FastAPI()
+    app.router.route_class = GatedRoute
+
+    async def answer() -> None: ...
+
+    with pytest.raises(KeyError):
+        app.get("/teams/{team_id}/secrets")(answer)
+    with pytest.raises(KeyError):
+        app.delete("/teams")(answer)
+    app.get("/teams")(answer)
+    app.get("/health")(answer)
 
 
 class Clock:
