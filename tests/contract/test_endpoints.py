@@ -11,9 +11,14 @@ from teambus_gateway.parts import Parts
 from teambus_gateway.questions import answering_questions
 from teambus_hook_runner.calling import Calling, saying_what_is_called
 from teambus_team_runner.answers import Answers
+from teambus_team_runner.checking import checked_when_asked
 from teambus_team_runner.databases import Databases
 from teambus_team_runner.holders import HolderLimits, Holders
+from teambus_team_runner.models.catalogue import Models
 from teambus_team_runner.presence import present
+from tests.unit.app_parts import app
+
+NEWS = app(id="news")
 
 
 class ListeningBus:
@@ -44,6 +49,7 @@ async def answering(bus: ListeningBus) -> Any:
             answers.given({"team-db": "desk"}),
             holders.answering(lambda *_: False),
             present(real, "news", Hands(1, patience_s=1)),
+            checked_when_asked(real, NEWS, cast("Databases", nothing), cast("Models", nothing)),
             saying_what_is_called(real, Calling()),
         ):
             yield

@@ -1,6 +1,8 @@
 """The doctor finds what is wrong on a real bus, one thing at a time, and says how to mend it."""
 
 import asyncio
+import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,20 +10,24 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from teambus.bus import topology
+from teambus.bus import survey, topology
 from teambus.bus.leases import Candidacy
 from teambus.bus.provision import provision
 from teambus.bus.pull import Inbox
 from teambus.cli import doctor
 from teambus.cli.checkup import Ground, check
-from teambus.cli.findings import Finding, lines
+from teambus.cli.findings import Finding, lines, ok
+from teambus.cli.surroundings import Around, disks
 from teambus.contracts import subjects
 from teambus.contracts.catalogue import AppDescription
 from teambus.contracts.lease import JANITOR
 from teambus.domain.lag import LagLimits
+from teambus.local.binary import find_binary
 from teambus.runtime.hands import Hands
 from teambus_team_runner.presence import present
 from tests.integration.bus_parts import APP, HOOK, POOL, Here, here, until
+from tests.support.system import free_port
+from tests.support.system import until as eventually
 
 SETTINGS = topology.TopologySettings()
 LIMITS = LagLimits(age_max_s=600, messages_max=3)
@@ -45,7 +51,8 @@ async def served(place: Here) -> AsyncIterator[None]:
 
 
 async def looked(place: Here, settings: topology.TopologySettings = SETTINGS) -> list[Finding]:
-    return await check(Ground(place.bus, settings, LIMITS, 0.7))
+    around = Around(serves_itself=True)
+    return await check(Ground(place.bus, settings, LIMITS, 0.7, around))
 
 
 def faults(found: list[Finding]) -> list[str]:
@@ -59,8 +66,65 @@ async def test_a_bus_on_which_all_is_well_has_nothing_to_mend(place: Here) -> No
     assert faults(found) == []
     about = [each.about for each in found]
     parts = ["pool news", "hook note", "janitor", "dead letters", "room"]
-    assert about == ["bus", "streams", "app news", *parts]
+    assert about == ["bus", "disk", "streams", "clock", "app news", *parts]
     assert lines(found)[-1] == "nothing to mend"
+
+
+async def test_a_clock_that_is_off_is_named(place: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    class LateClock:
+        monotonic = time.monotonic
+
+        def time(self) -> float:
+            return time.time() - 60
+
+    monkeypatch.setattr(survey, "time", LateClock())
+    async with served(place):
+        (found,) = faults(await looked(place))
+    assert re.fullmatch(r"clock: \S+ is (59|60)\.\d s ahead of this machine", found)
+
+
+@asynccontextmanager
+async def monitored(folder: Path, *, sync: str) -> AsyncIterator[str]:
+    """A server of its own that shows how it is set up; its monitoring port."""
+    config, store, port = folder / "nats.conf", folder / "store", free_port()
+    config.write_text(
+        f'host: 127.0.0.1\nport: -1\nhttp: "127.0.0.1:{port}"\nserver_name: one\n'
+        f"jetstream {{ store_dir: {store}, sync_interval: {sync} }}\n"
+    )
+    command = (str(find_binary()), "-c", str(config))
+    server = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+
+        async def is_up() -> bool:
+            return "does not answer" not in (await disks(Around([url])))[0].says
+
+        await eventually(is_up, 30, "the server did not start")
+        yield url
+    finally:
+        server.kill()
+        await server.wait()
+
+
+async def test_a_server_that_acknowledges_before_it_writes_is_named(tmp_path: Path) -> None:
+    async with monitored(tmp_path, sync='"2m"') as url:
+        (found,) = await disks(Around([url]))
+    assert found.level == "fault"
+    assert found.says.startswith("one writes to disk every 120 s")
+    assert "sync_interval: always" in (found.mend or "")
+
+
+async def test_a_server_that_writes_first_is_well_and_one_that_hides_it_is_a_note(
+    tmp_path: Path,
+) -> None:
+    async with monitored(tmp_path, sync="always") as url:
+        assert await disks(Around([url])) == [ok("disk", "one writes before it acknowledges")]
+    (gone,) = await disks(Around([url]))
+    assert gone.level == "fault"
+    (hidden,) = await disks(Around())
+    assert (hidden.level, "sync_interval: always" in (hidden.mend or "")) == ("note", True)
+    (own,) = await disks(Around(serves_itself=True))
+    assert own.level == "ok"
 
 
 async def test_who_is_not_there_is_named(place: Here) -> None:

@@ -41,17 +41,22 @@ class Databases:
 
     async def unreachable(self) -> str | None:
         """Which databases cannot be used now, and why; None when all can."""
-        found: dict[str, str] = {}
+        found = {id_: why for id_, why in (await self.versions()).items() if isinstance(why, str)}
+        return "; ".join(f"{id_}: {why}" for id_, why in sorted(found.items())) or None
+
+    async def versions(self) -> dict[str, int | str]:
+        """Of each database, by its id, the version of its tables, or why they cannot be read."""
+        found: dict[str, int | str] = {}
         for team_id, component in self._components.items():
             if component.db is None or component.db.id in found:
                 continue
             try:
                 store = await self.of(team_id)
                 assert store is not None, team_id
-                await store.look()
+                found[component.db.id] = await store.look()
             except (StoreUnavailable, StoreUnfit) as error:
                 found[component.db.id] = str(error)
-        return "; ".join(f"{id_}: {why}" for id_, why in sorted(found.items())) or None
+        return found
 
     async def load(
         self,

@@ -12,7 +12,6 @@ from typing import Any
 import structlog
 
 from teambus.app.teambus import TeamBus
-from teambus.app.teams import walk
 from teambus.bus import identities, topology
 from teambus.bus.backlog import Backlog
 from teambus.bus.bodies import Bodies
@@ -44,6 +43,7 @@ from teambus_team_runner import standing
 from teambus_team_runner.ahead import Ahead, AheadLimits
 from teambus_team_runner.answers import Answers
 from teambus_team_runner.attempt import Attempts
+from teambus_team_runner.checking import checked_when_asked, declared
 from teambus_team_runner.databases import Databases
 from teambus_team_runner.ending import Endings
 from teambus_team_runner.engine.ports import EngineLimits
@@ -101,6 +101,7 @@ async def run(settings: Settings, app: TeamBus) -> int:
         answers = Answers(bus, Bodies(bus), databases, at_once_max=settings.answers_max)
         await stack.enter_async_context(answers.given(_databases_of(app)))
         await stack.enter_async_context(present(bus, app.id, runner.hands))
+        await stack.enter_async_context(checked_when_asked(bus, app, databases, models))
         await stack.enter_async_context(runner.answering())
         await stack.enter_async_context(
             standing.told_of(readiness, standing.Ground(bus, pool, databases, stop), settings)
@@ -261,7 +262,5 @@ def _bus_settings(settings: Settings, app: TeamBus) -> BusSettings:
 
 
 def _warn_of_missing_key(app: TeamBus) -> None:
-    owners = [owner for component in app.components for owner in walk(component)]
-    models = [owner.model for owner in owners if owner.model is not None]
-    if any(not model.api_key for model in models) and not os.environ.get("OPENAI_API_KEY"):
+    if any(not model.api_key for model in declared(app)) and not os.environ.get("OPENAI_API_KEY"):
         log.warning("OPENAI_API_KEY is not set; runs will end as ERROR until it is")

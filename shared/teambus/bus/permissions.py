@@ -115,7 +115,7 @@ def team_runner(app: AppDescription) -> Rights:
         subscribe=(
             f"{ROOT}.ordered.>",
             f"{ROOT}.open.*.*",
-            asked("pool.{app}", app=app.id),
+            *(asked(verb, app=app.id) for verb in ("pool.{app}", "pool.{app}.check")),
             asked("runner.{runner}.holds"),
             *(each for db in sorted(databases) for each in _stored_questions(token(db))),
         ),
@@ -179,7 +179,7 @@ def doctor() -> Rights:
             *(_about(stream) for stream in STREAMS),
             *(f"{API}.CONSUMER.LIST.{stream}" for stream in WORK),
             *_reading(*WORK, topology.CATALOGUE, topology.LEASES),
-            asked("pool.{app}"),
+            *(asked(verb) for verb in ("pool.{app}", "pool.{app}.check")),
         ),
     )
 

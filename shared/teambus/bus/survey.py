@@ -5,8 +5,10 @@ those about one run.
 """
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,7 +18,7 @@ from teambus.bus.connection import Bus
 from teambus.bus.errors import BusUnavailable
 from teambus.contracts import subjects
 from teambus.contracts.ids import DEFAULT_TENANT
-from teambus.contracts.pool_api import RunnerFound
+from teambus.contracts.pool_api import RunnerChecked, RunnerFound
 
 POOL = topology.pool_name("")
 REQUEST_TOKENS, TENANT_AT = 6, 3
@@ -144,6 +146,43 @@ async def runner_of(bus: Bus, app_id: str, *, wait_s: float = PRESENCE_S) -> Run
     if reply.error_code is not None:
         raise BusUnavailable(f"{subject}: {reply.error_detail}")
     return msgspec.json.decode(reply.data, type=RunnerFound)
+
+
+async def check_runner(bus: Bus, app_id: str, *, wait_s: float) -> RunnerChecked | None:
+    """What a runner of the app can reach; None when none answers that, being of an older version.
+
+    Raises `BusUnavailable` when one that could does not answer in time.
+    """
+    subject = subjects.api(DEFAULT_TENANT, f"pool.{app_id}.check")
+    try:
+        reply = await api.ask(bus, subject, b"{}", wait_s=wait_s)
+    except api.NobodyAnswers:
+        return None
+    if reply.error_code is not None:
+        raise BusUnavailable(f"{subject}: {reply.error_detail}")
+    return msgspec.json.decode(reply.data, type=RunnerChecked)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How far a server's clock is ahead of this one's, give or take `unsure_s`."""
+
+    server: str
+    ahead_s: float
+    unsure_s: float
+
+
+async def clock(bus: Bus, stream_name: str) -> Clock | None:
+    """The clock of the server that leads a stream; None where it does not tell."""
+    asked_at, asked = time.time(), time.monotonic()
+    answer = await server_api.look(bus, f"STREAM.INFO.{stream_name}", missing=reads.STREAM_MISSING)
+    took_s = time.monotonic() - asked
+    if answer is None or "ts" not in answer:
+        return None
+    said = datetime.fromisoformat(answer["ts"][:19] + "+00:00").timestamp()
+    said += float("0" + answer["ts"][19:].rstrip("Z")) if "." in answer["ts"] else 0
+    leader = (answer.get("cluster") or {}).get("leader") or "the server"
+    return Clock(leader, said - (asked_at + took_s / 2), took_s / 2)
 
 
 async def is_pulled(bus: Bus, consumer: ConsumerState) -> bool:

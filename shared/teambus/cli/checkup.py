@@ -3,15 +3,17 @@
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from teambus.bus import catalogue, room, server_api, survey, topology
 from teambus.bus.connection import Bus
 from teambus.bus.leases import read_lease
 from teambus.bus.survey import ConsumerState, StreamSeen
+from teambus.cli import surroundings
 from teambus.cli.drift import drift
 from teambus.cli.findings import Finding, counted, fault, note, ok
+from teambus.cli.surroundings import Around
 from teambus.contracts.catalogue import AppDescription
 from teambus.contracts.lease import JANITOR
 from teambus.contracts.subjects import ROOT, RequestSubject
@@ -30,6 +32,7 @@ class Ground:
     topology: topology.TopologySettings
     limits: LagLimits
     full_share_max: float
+    around: Around = field(default_factory=Around)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Seen:
 
 async def check(ground: Ground) -> list[Finding]:
     """Every finding, in the order people mend them. Raises `BusError` when the bus goes away."""
-    found = [ok("bus", survey.server(ground.bus))]
+    found = [ok("bus", survey.server(ground.bus)), *await surroundings.disks(ground.around)]
     streams = {
         document["name"]: await survey.stream(ground.bus, document["name"])
         for document in topology.streams(ground.topology)
@@ -59,7 +62,9 @@ async def check(ground: Ground) -> list[Finding]:
         await survey.consumers(ground.bus, topology.EVENTS),
         await survey.consumers(ground.bus, topology.REDRIVE),
     )
+    found += await surroundings.clocks(ground.bus, list(there), ground.around)
     found += _catalogued(ground, seen)
+    found += await surroundings.reached(ground.bus, seen.apps, ground.around)
     found += await _served(ground, seen)
     found += await _heard(ground, seen)
     found += [await _janitor(ground.bus), *await _buried(ground.bus), *_room(ground, there)]

@@ -15,6 +15,7 @@ from teambus.cli.checkup import Ground, check
 from teambus.cli.entitlement import check_rights
 from teambus.cli.findings import Finding, document, faults, lines
 from teambus.cli.options import UsageError
+from teambus.cli.surroundings import Around
 from teambus.domain.lag import LagLimits
 from teambus.local import folder
 from teambus.runtime.settings import read_settings
@@ -35,6 +36,8 @@ class DoctorSettings:
     lag_age_max_s: float = 60
     lag_messages_max: int = 1000
     full_share_max: float = 0.7
+    clock_skew_max_s: float = 2
+    nats_monitor_urls: tuple[str, ...] = ()
 
 
 def run(variables: Mapping[str, str], *, as_json: bool) -> int:
@@ -42,7 +45,9 @@ def run(variables: Mapping[str, str], *, as_json: bool) -> int:
     given = {**variables, "NATS_URL": variables.get("NATS_URL") or _served_here(variables)}
     settings = read_settings(DoctorSettings, "DOCTOR", given)
     topology = read_settings(TopologySettings, "TOPOLOGY", given)
-    found = asyncio.run(_look(settings, topology))
+    serves_itself = not variables.get("NATS_URL")
+    around = Around(settings.nats_monitor_urls, settings.clock_skew_max_s, serves_itself)
+    found = asyncio.run(_look(settings, topology, around))
     if as_json:
         print(json.dumps(document(found), indent=2))
     else:
@@ -50,7 +55,9 @@ def run(variables: Mapping[str, str], *, as_json: bool) -> int:
     return FAULTY if faults(found) else 0
 
 
-async def _look(settings: DoctorSettings, topology: TopologySettings) -> list[Finding]:
+async def _look(
+    settings: DoctorSettings, topology: TopologySettings, around: Around
+) -> list[Finding]:
     where = BusSettings(
         urls=settings.nats_urls,
         name="doctor",
@@ -64,7 +71,7 @@ async def _look(settings: DoctorSettings, topology: TopologySettings) -> list[Fi
             rights = await check_rights(bus, settings.identity)
             if settings.identity != identities.DOCTOR:
                 return rights
-            ground = Ground(bus, topology, limits, settings.full_share_max)
+            ground = Ground(bus, topology, limits, settings.full_share_max, around)
             return [*await check(ground), *rights]
     except BusError as error:
         return [Finding("bus", "fault", str(error))]

@@ -5,7 +5,7 @@ from typing import Any
 
 from teambus.contracts.hooks_api import CallsOfRun, RunCalls
 from teambus.contracts.output import TeamRunOutput
-from teambus.contracts.pool_api import FindRunner, RunnerFound
+from teambus.contracts.pool_api import CheckRunner, FindRunner, RunnerChecked, RunnerFound
 from teambus.contracts.run import RunCompleted
 from teambus.contracts.runs_api import (
     CancelOrdered,
@@ -45,6 +45,7 @@ ENDPOINTS = (
     Endpoint("run.cancel", CancelThisRun, CancelOrdered),
     Endpoint("runner.{runner}.holds", HoldsRun, RunHeld),
     Endpoint("pool.{app}", FindRunner, RunnerFound),
+    Endpoint("pool.{app}.check", CheckRunner, RunnerChecked),
     Endpoint("hook.calls", CallsOfRun, RunCalls),
     _stored("run", RunQuery, TeamRunOutput),
     _stored("session", SessionQuery, Session),

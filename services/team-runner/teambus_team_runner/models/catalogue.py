@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from teambus.app.models import OpenAIChat
-from teambus_team_runner.models.clients import Account, Clients
+from teambus_team_runner.models.clients import Account, Client, Clients
 from teambus_team_runner.models.limits import ModelLimits
 from teambus_team_runner.models.openai_chat import ChatModel
 from teambus_team_runner.models.port import MediaSource
@@ -39,6 +39,10 @@ class Models:
             # The declaration is kept with its model, so that no other gets its id.
             known = self._models[id(declared)] = (declared, self._made(declared))
         return known[1]
+
+    def client_of(self, account: Account) -> Client:
+        """Raises `ModelError` when there is no key, or no client can be made."""
+        return self._clients.of(account)
 
     def _made(self, declared: OpenAIChat) -> ChatModel:
         return ChatModel(

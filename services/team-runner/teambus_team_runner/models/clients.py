@@ -64,6 +64,13 @@ class Client:
         )
         return response.content
 
+    async def listed(self) -> bytes:
+        """What the provider says of its models, which costs nothing."""
+        response = await self._sdk.get(
+            "/models", cast_to=httpx2.Response, options={"timeout": self._timeout}
+        )
+        return response.content
+
     @asynccontextmanager
     async def stream(self, path: str, body: bytes) -> AsyncIterator[AsyncIterator[bytes]]:
         """The same, with the answer's body as it comes; leaving the block early aborts the call."""
