@@ -16,7 +16,7 @@ from teambus_team_runner.settings import Settings as TeamRunnerSettings
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path
-    for folder in ("", "services/*/", "shared/", "shared/decisions/", "deploy/*/")
+    for folder in ("", "services/*/", "shared/", "shared/decisions/", "deploy/", "deploy/*/")
     for path in ROOT.glob(f"{folder}*.md")
 )
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
