@@ -48,7 +48,7 @@ lint: .venv/.tests ## check format, lint, types and layers
 	@$(RUN) mypy --no-error-summary
 	@.venv/bin/lint-imports --no-logo
 
-chaos: .venv/.tests ## kill everything at random for ten minutes, then count what was lost (CHAOS_ARGS="--seed 1 --duration-s 60")
+chaos: .venv/.tests ## kill everything at random for ten minutes, then count what was lost (CHAOS_ARGS="--seed 1 --duration-s 60 --nodes 3 --locked")
 	@.venv/bin/python -m tests.chaos $(CHAOS_ARGS)
 
 chaos-mutations: .venv/.tests ## take one guard away after the other, and see that chaos misses each (CHAOS_ARGS="--only journal")

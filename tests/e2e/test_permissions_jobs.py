@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,6 +17,8 @@ from teambus.contracts import subjects
 from teambus.contracts.ids import new_id
 from teambus.contracts.run import RunRequest
 from tests.e2e.locked_parts import being, locked_system, violations
+from tests.support.locked import LockedServer
+from tests.support.processes import Process
 from tests.support.sse import EventSource, numbers
 from tests.support.system import System, until
 
@@ -23,6 +26,8 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)
 
 RUNS = "/teams/content-team/runs"
 WAIT_S = 60
+CALLS_OF_A_RUN = 4
+RESTORED = "bus connection restored"
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
 
 
@@ -150,6 +155,32 @@ async def test_a_runner_that_dies_is_followed_by_another(story: System) -> None:
     assert (await asked).json()["status"] == "COMPLETED"
     await story.runner.start()
     await story.second_runner.stop()
+
+
+async def test_keys_are_replaced_under_a_run_and_nothing_is_done_twice(story: System) -> None:
+    assert story.lock is not None
+    await story.model.rules([{"match": "Give facts", "hold": "gate"}])
+    pids = [process.pid for process in story.processes[:2]]
+    asked = [asyncio.create_task(story.post(f"Give facts {n}")) for n in range(4)]
+    await story.model.wait_for_calls(4, timeout_s=WAIT_S)
+    story.lock.rotate("gateway", "team-runner.locked", "hook-runner.locked")
+    before = [each.log.read_text().count(RESTORED) for each in (story.gateway, story.runner)]
+    assert isinstance(story.nats, LockedServer)
+    story.nats.reload()
+    for process, count in zip((story.gateway, story.runner), before, strict=True):
+        await until(partial(came_again, process, count), WAIT_S, process.tail)
+    await story.model.release("gate")
+    outputs = [answer.json() for answer in await asyncio.gather(*asked)]
+    assert [output["status"] for output in outputs] == ["COMPLETED"] * 4
+    contents = [call.last_content for call in await story.model.calls()]
+    assert len(contents) == CALLS_OF_A_RUN * 4
+    assert pids == [process.pid for process in story.processes[:2]]
+    for output in outputs:
+        await story.hook_lines(1, containing=f"teller {output['run_id']}", wait_s=WAIT_S)
+
+
+async def came_again(process: Process, before: int) -> bool:
+    return process.log.read_text().count(RESTORED) > before
 
 
 async def test_the_janitor_ends_what_nobody_serves(story: System) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,6 +12,7 @@ import pytest
 import trustme
 
 from teambus.bus.access import Access
+from teambus.bus.client import BusClient
 from teambus.bus.connection import Bus, BusSettings, connect
 from teambus.bus.errors import BusUnavailable
 from teambus.bus.permissions import provision
@@ -212,6 +214,25 @@ async def test_new_certificates_are_taken_at_the_next_connection(
         lock.certify("client", ["a-service"])
         await server.restart()
         await until(lambda: bus.request("$JS.API.INFO", b""), WAIT_S, "it is out")
+
+
+class Stubborn(BusClient):
+    """Takes being cancelled for a try that failed, as the client does at times, and goes on."""
+
+    tries = 0
+
+    async def connect(self, *_: Any, **__: Any) -> None:
+        while self.tries < 3:
+            self.tries += 1
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+
+async def test_a_client_that_does_not_give_up_is_given_up() -> None:
+    client = Stubborn(Access(), wants_tls=False)
+    async with asyncio.timeout(WAIT_S):
+        await client.connect_within(0.01)
+    assert client.tries == 3
 
 
 def test_what_cannot_be_meant_is_refused() -> None:

@@ -28,7 +28,7 @@ async def served(folder: Path, *listed: Rights) -> AsyncIterator[LockedServer]:
     lock = Lock(folder / "lock")
     for identity in (ADMIN, *(rights.identity for rights in listed)):
         lock.renew(identity)
-    users = [user(rights, lock.keys) for rights in listed]
+    users = [user(rights, lock.keys[rights.identity]) for rights in listed]
     lock.write({"TEAMBUS": {"jetstream": "enabled", "users": users}})
     async with LockedServer(folder / "nats", lock) as server:
         async with connect(lock.settings(ADMIN, server.url)) as bus:

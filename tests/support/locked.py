@@ -77,6 +77,14 @@ class Lock:
         self.keys[identity] = nkeys.from_seed(bytearray(seed)).public_key.decode()
         return self.keys[identity]
 
+    def rotate(self, *whose: str) -> None:
+        """New keys in the files and in the server's configuration, which it has to read again."""
+        text = json.dumps(self.accounts)
+        for identity in whose:
+            before = self.keys[identity]
+            text = text.replace(before, self.renew(identity))
+        self.write(json.loads(text))
+
     def write(self, accounts: dict[str, Any]) -> None:
         self.accounts = accounts
         admin = {"nkey": self.keys[ADMIN]}

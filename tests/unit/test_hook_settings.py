@@ -28,6 +28,20 @@ def test_settings_come_from_their_variables() -> None:
     assert settings.processes_max == 3
 
 
+def test_how_to_get_into_the_bus_is_read_with_them_and_its_mistakes_are_said() -> None:
+    needed = {"NATS_URL": "tls://a:4222", "TEAMBUS_APP": "shop:app"}
+    seed = {"NATS_NKEY_SEED_FILE": "/run/seed", "NATS_TLS_CA_FILE": "/run/ca.pem"}
+    settings = read_settings(Settings, "HOOK_RUNNER", needed | seed)
+    access = settings.bus("shop").access
+    assert (access.nkey_seed_file, access.tls_ca_file) == ("/run/seed", "/run/ca.pem")
+    assert settings.bus("shop").identity == "hook-runner.shop"
+    wrong = {"NATS_USER": "me", "HOOK_RUNNER_DRAIN_S": "long"}
+    with pytest.raises(SettingsError) as caught:
+        read_settings(Settings, "HOOK_RUNNER", needed | seed | wrong)
+    assert "NATS_USER and NATS_PASSWORD_FILE go together" in str(caught.value)
+    assert "HOOK_RUNNER_DRAIN_S='long'" in str(caught.value)
+
+
 @pytest.mark.parametrize(("hooks", "processes"), [(0, 0), (1, 1), (3, 3), (4, 3), (10, 3)])
 def test_each_hook_has_a_process_of_its_own_while_there_are_enough(
     hooks: int, processes: int

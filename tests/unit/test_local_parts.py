@@ -144,3 +144,15 @@ def test_the_command_to_try_asks_a_team_or_else_an_agent() -> None:
     assert "curl -X POST http://x/agents/poet/runs" in announce.started(said)
     assert "curl -X POST http://x/teams/desk/runs" in announce.started(said | {"teams": ["desk"]})
     assert "curl" not in announce.started(said | {"agents": []})
+
+
+def test_a_server_of_our_own_is_not_asked_for_tls_or_shown_a_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NATS_TLS_CA_FILE", "/run/ca.pem")
+    monkeypatch.setenv("NATS_NKEY_SEED_FILE", "/run/seed")
+    here = plan(ServeSettings(app="a:b"), "nats://here:1", 5)
+    elsewhere = plan(ServeSettings(app="a:b", nats_url="tls://there:1"), "tls://there:1", 5)
+    told = {"NATS_TLS_CA_FILE", "NATS_NKEY_SEED_FILE"}
+    assert not told & here.gateway.environment.keys()
+    assert told <= elsewhere.gateway.environment.keys()

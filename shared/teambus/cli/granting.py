@@ -1,11 +1,17 @@
-"""`teambus permissions`: read what apps there are, and print who may do what on their bus."""
+"""`teambus permissions`: read what apps there are, and print who may do what on their bus.
+
+And `teambus nkey`: a key for one of them.
+"""
 
 import argparse
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import nkeys  # type: ignore[import-untyped]  # it comes without types
 
 from teambus.app.describe import describe
 from teambus.bus.permissions import Rights, everybody
@@ -31,6 +37,19 @@ def run(options: argparse.Namespace, variables: Mapping[str, str]) -> int:
     return 0
 
 
+def make_key(file: Path) -> int:
+    """A new NKey: its seed into the file, for nobody else to read, its public part to stdout."""
+    seed = bytes(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER))
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise UsageError(f"cannot write to {str(file)!r}: {error.strerror}") from error
+    with open(descriptor, "wb") as written:
+        written.write(seed + b"\n")
+    print(nkeys.from_seed(bytearray(seed)).public_key.decode())
+    return 0
+
+
 def _apps(files: Iterable[Path], variables: Mapping[str, str]) -> list[AppDescription]:
     described = [_read(file) for file in files]
     if described:
@@ -50,15 +69,15 @@ def _read(file: Path) -> AppDescription:
         raise UsageError(f"{file} is {error}; write it with teambus describe") from error
 
 
-def _keys(given: Iterable[str], found: Iterable[Rights]) -> dict[str, str]:
+def _keys(given: Iterable[str], found: Iterable[Rights]) -> dict[str, list[str]]:
     """The public keys by identity."""
     known = {rights.identity for rights in found}
-    keys = {}
+    keys: dict[str, list[str]] = {}
     for text in given:
         identity, _, key = text.partition("=")
         if identity not in known:
             raise UsageError(f"nobody is called {identity!r}; there are {', '.join(sorted(known))}")
         if not NKEY.match(key):
             raise UsageError(f"the key of {identity} is no public NKey of a user (U...)")
-        keys[identity] = key
+        keys.setdefault(identity, []).append(key)
     return keys

@@ -89,6 +89,10 @@ def _permissions(options: Options) -> int:
     return granting.run(options, environment(options, os.environ))
 
 
+def _nkey(options: Options) -> int:
+    return granting.make_key(options.file)
+
+
 def _status(options: Options) -> int:
     variables = environment(options, os.environ)
     data_dir = Path(variables.get("TEAMBUS_DATA_DIR") or ".teambus").absolute()
@@ -150,6 +154,7 @@ COMMANDS: dict[str, Callable[[Options], int]] = {
     "describe": _describe,
     "contracts": _contracts,
     "permissions": _permissions,
+    "nkey": _nkey,
     "status": _status,
     "doctor": _doctor,
     "dead-letters": _dead_letters,

@@ -146,6 +146,10 @@ def _add_permissions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("nats-conf", "json"), default="nats-conf")
 
 
+def _add_nkey(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="the file to write its seed to; a new one")
+
+
 def _add_contracts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, help="the folder to write them to")
 
@@ -162,6 +166,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "describe": ("print what an app declares, as JSON", _add_app),
     "contracts": ("write what is said on the bus as JSON Schemas and AsyncAPI", _add_contracts),
     "permissions": ("print who may do what on the bus, for nats-server", _add_permissions),
+    "nkey": ("make a key that proves who somebody is on the bus", _add_nkey),
     "status": ("show what is served with the data of this folder", _add_data_dir),
     "doctor": ("look over NATS_URL: what is wrong there, and how to mend it", _add_doctor),
     "dead-letters": ("list, show, redrive or discard work that was given up", add_dead_letters),

@@ -13,7 +13,7 @@ ANSWER_WITHIN = "1h"
 VARIABLE = re.compile(r'"(\$NKEY_\w+)"')
 
 
-def accounts(everybody: Iterable[Rights], keys: Mapping[str, str]) -> dict[str, Any]:
+def accounts(everybody: Iterable[Rights], keys: Mapping[str, list[str]]) -> dict[str, Any]:
     """The accounts with their users, as nats-server takes them.
 
     Programs of a tenant's are kept in an account of their own: who may ask a server anything names
@@ -27,7 +27,7 @@ def accounts(everybody: Iterable[Rights], keys: Mapping[str, str]) -> dict[str, 
     }
     for rights in everybody:
         if rights.tenant is None:
-            services.append(user(rights, keys))
+            services += _users(rights, keys)
             continue
         name = f"{ACCOUNT}_{rights.tenant}"
         exports += [
@@ -35,12 +35,12 @@ def accounts(everybody: Iterable[Rights], keys: Mapping[str, str]) -> dict[str, 
             for subject in rights.asks
         ]
         exports += [{"stream": subject, "accounts": [name]} for subject in rights.hears]
-        found[name] = {"users": [user(rights, keys)], "imports": _imports(rights)}
+        found[name] = {"users": _users(rights, keys), "imports": _imports(rights)}
     return found
 
 
-def user(rights: Rights, keys: Mapping[str, str]) -> dict[str, Any]:
-    return {"nkey": keys.get(rights.identity, variable(rights.identity)), **permissions(rights)}
+def user(rights: Rights, key: str) -> dict[str, Any]:
+    return {"nkey": key, **permissions(rights)}
 
 
 def permissions(rights: Rights) -> dict[str, Any]:
@@ -74,6 +74,11 @@ def as_json(everybody: Iterable[Rights]) -> str:
         for rights in everybody
     }
     return json.dumps(listed, indent=2)
+
+
+def _users(rights: Rights, keys: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+    """One for each key: while a key is replaced there are two."""
+    return [user(rights, key) for key in keys.get(rights.identity) or [variable(rights.identity)]]
 
 
 def _imports(rights: Rights) -> list[dict[str, Any]]:
