@@ -13,9 +13,9 @@
 {{- default .name .app.id -}}
 {{- end -}}
 
-{{/* Of (dict "root" $ "role" ... "name" key "app" values). */}}
+{{/* Of (dict "root" $ "role" ... "own" credentials "name" key "app" values). */}}
 {{- define "teambus.appSettings" -}}
-{{ include "teambus.commonSettings" (dict "root" .root "role" .role) }}
+{{ include "teambus.commonSettings" . }}
 TEAMBUS_APP: {{ .app.app | quote }}
 TEAMBUS_APP_DIR: {{ default "/app" .app.appDir | quote }}
 {{- include "teambus.settings" .app.env }}
@@ -38,28 +38,19 @@ TEAM_RUNNER_DB_PASSWORD_FILE: /run/secrets/teambus/database-password/{{ $databas
 {{- end }}
 {{- end -}}
 
-{{/* The secrets of the database that are mounted, as JSON: volume name to {name, key}. */}}
+{{/* The secrets of the database that are mounted, as JSON: volume to {name, keys}. */}}
 {{- define "teambus.databaseSecrets" -}}
 {{- $secrets := dict -}}
+{{- $password := .Values.database.passwordSecret -}}
 {{- if .Values.small.postgres.enabled -}}
-{{- $_ := set $secrets "database-password" .Values.small.postgres.password -}}
-{{- else -}}
-{{- if .Values.database.urlSecret.name -}}{{- $_ := set $secrets "database-url" .Values.database.urlSecret -}}{{- end -}}
-{{- if .Values.database.passwordSecret.name -}}{{- $_ := set $secrets "database-password" .Values.database.passwordSecret -}}{{- end -}}
+{{- $password = .Values.small.postgres.password -}}
+{{- else if .Values.database.urlSecret.name -}}
+{{- $_ := set $secrets "database-url" (dict "name" .Values.database.urlSecret.name "keys" (list .Values.database.urlSecret.key)) -}}
+{{- end -}}
+{{- if $password.name -}}
+{{- $_ := set $secrets "database-password" (dict "name" $password.name "keys" (list $password.key)) -}}
 {{- end -}}
 {{- toJson $secrets -}}
-{{- end -}}
-
-{{- define "teambus.secretMounts" -}}
-{{- range $volume, $_ := . }}
-{{ include "teambus.secretMount" (dict "volume" $volume) }}
-{{- end }}
-{{- end -}}
-
-{{- define "teambus.secretVolumes" -}}
-{{- range $volume, $secret := . }}
-{{ include "teambus.secretVolume" (dict "volume" $volume "secret" $secret) }}
-{{- end }}
 {{- end -}}
 
 {{- define "teambus.settingsMap" -}}

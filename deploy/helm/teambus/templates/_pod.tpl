@@ -2,9 +2,11 @@
 
 {{- define "teambus.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: {{ .Values.podSecurity.runAsUser }}
-runAsGroup: {{ .Values.podSecurity.runAsUser }}
-fsGroup: {{ .Values.podSecurity.runAsUser }}
+{{- with .Values.podSecurity.runAsUser }}
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+fsGroup: {{ . }}
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault
@@ -82,11 +84,14 @@ readinessProbe:
 
 {{/*
 A Deployment of one service. Of (dict "root" $ "name" ... "component" ... "app" ... "group" ... "role" ... "workload" values
-"env" yaml "mounts" yaml "volumes" yaml "ports" yaml "scaled" bool "configMap" name).
+"settings" yaml "secrets" {volume: {name, keys}} "mounts" yaml "volumes" yaml "ports" yaml "scaled" bool "recreate" bool
+"workingDir" folder). Its settings are in the ConfigMap of its name.
 */}}
 {{- define "teambus.deployment" -}}
 {{- $root := .root -}}
 {{- $workload := .workload -}}
+{{- $bus := dict "root" $root "role" .role "own" $workload.credentials -}}
+{{- $secrets := merge (include "teambus.busSecrets" $bus | fromJson) (default dict .secrets) -}}
 {{- $labelled := dict "root" $root "component" .component "app" .app "group" .group -}}
 {{- $selector := include "teambus.selectorLabels" $labelled -}}
 apiVersion: apps/v1
@@ -185,7 +190,7 @@ spec:
           volumeMounts:
             - name: tmp
               mountPath: /tmp
-            {{- with (include "teambus.busMounts" (dict "root" $root "role" .role) | trim) }}
+            {{- with (include "teambus.secretMounts" $secrets | trim) }}
             {{- . | nindent 12 }}
             {{- end }}
             {{- with (default "" .mounts | trim) }}
@@ -198,7 +203,7 @@ spec:
         - name: tmp
           emptyDir:
             sizeLimit: {{ $workload.tmpSize }}
-        {{- with (include "teambus.busVolumes" (dict "root" $root "role" .role) | trim) }}
+        {{- with (include "teambus.secretVolumes" $secrets | trim) }}
         {{- . | nindent 8 }}
         {{- end }}
         {{- with (default "" .volumes | trim) }}
@@ -211,22 +216,5 @@ spec:
 
 {{/* How long a pod may take to stop: it leaves the Service, drains, and closes its connections. */}}
 {{- define "teambus.graceS" -}}
-{{- add (int .preStopS) (ceil (float64 .drainS)) 30 -}}
-{{- end -}}
-
-{{/* A secret's key as a file. Of (dict "name" volume "secret" {name, key}). */}}
-{{- define "teambus.secretVolume" -}}
-- name: {{ .volume }}
-  secret:
-    secretName: {{ .secret.name }}
-    defaultMode: 0440
-    items:
-      - key: {{ .secret.key }}
-        path: {{ .secret.key }}
-{{- end -}}
-
-{{- define "teambus.secretMount" -}}
-- name: {{ .volume }}
-  mountPath: /run/secrets/teambus/{{ .volume }}
-  readOnly: true
+{{- add (int .preStopS) (int (ceil (float64 .drainS))) 30 -}}
 {{- end -}}
