@@ -23,6 +23,7 @@ TEXTS: Schema = {"type": "array", "items": TEXT}
 FREE: Schema = {"type": "object"}
 FREE_LIST: Schema = {"type": "array", "items": FREE}
 TEXT_MAP: Schema = {"type": "object", "additionalProperties": TEXT}
+SHARE: Schema = {"type": ["integer", "string"], "description": "a number or a percentage"}
 SCALAR: Schema = {"type": ["string", "number", "boolean"]}
 NAME = "^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$"
 ID = "^[A-Za-z0-9_-]{1,64}$"
@@ -86,7 +87,7 @@ def _workload() -> Schema:
         "drainS": SECONDS,
         "resources": ref("resources"),
         "tmpSize": SIZE,
-        **dict.fromkeys(("maxSurge", "maxUnavailable"), {"type": ["integer", "string"]}),
+        **dict.fromkeys(("maxSurge", "maxUnavailable"), SHARE),
         **dict.fromkeys(("podLabels", "podAnnotations", "nodeSelector"), TEXT_MAP),
         **dict.fromkeys(lists, FREE_LIST),
         "affinity": FREE,
@@ -249,7 +250,7 @@ def _around() -> Schema:
         "existing": these(dict.fromkeys(roles, TEXT)),
     }
     monitor = {"enabled": FLAG, "interval": TEXT, "scrapeTimeout": TEXT, "labels": TEXT_MAP}
-    budgets = {"enabled": FLAG, "maxUnavailable": {"type": ["integer", "string"]}}
+    budgets = {"enabled": FLAG, "maxUnavailable": SHARE}
     return {
         **dict.fromkeys(("nameOverride", "fullnameOverride", "bindHost"), TEXT),
         **dict.fromkeys(("commonLabels", "commonAnnotations"), TEXT_MAP),

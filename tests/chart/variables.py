@@ -1,4 +1,4 @@
-"""Which variables each service reads, as its settings say, and which of them the chart sets itself."""
+"""Which variables each service reads, as its settings say, and which the chart sets itself."""
 
 from collections.abc import Iterator
 from dataclasses import Field, fields

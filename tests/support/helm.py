@@ -30,14 +30,14 @@ def notes(*values: Values) -> str:
     return text
 
 
-def linted(*values: Values) -> list[str]:
-    """What `helm lint --strict` finds."""
-    found: list[str] = _asked("lint", values)
+def linted(*values: Values) -> list[dict[str, Any]]:
+    """What `helm lint --strict` finds, each with its `severity`: 1 is a remark, 2 a warning."""
+    found: list[dict[str, Any]] = _asked("lint", values)
     return found
 
 
 def unfit(documents: list[Document], version: str) -> list[str]:
-    """Where documents differ from what Kubernetes of this version takes, unknown fields included."""
+    """Where documents are not what Kubernetes of this version takes, unknown fields included."""
     found: list[str] = _asked("validate", (), documents=documents, version=version)
     return found
 

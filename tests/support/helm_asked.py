@@ -5,12 +5,12 @@ Run by the Python of .peers/helm, for they need much that nothing else does.
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import helm_python  # type: ignore[import-not-found]  # only .peers/helm has it
-import kubernetes_validate  # type: ignore[import-not-found]  # as above
-import yaml  # type: ignore[import-untyped]  # as above
+import yaml
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -54,10 +54,14 @@ def notes(asked: dict[str, Any]) -> Any:
 
 
 def lint(asked: dict[str, Any]) -> Any:
-    return helm_python.lint(asked["chart"], values=values_of(asked), strict=True)
+    report = helm_python.lint(asked["chart"], values=values_of(asked), strict=True)
+    return [*report["messages"], *({"severity": 3, "error": each} for each in report["errors"])]
 
 
 def validate(asked: dict[str, Any]) -> Any:
+    # It takes longer to import than Helm to render, and few ask for it.
+    import kubernetes_validate  # type: ignore[import-not-found]  # only .peers/helm has it
+
     found = []
     for document in asked["documents"]:
         try:
@@ -69,7 +73,7 @@ def validate(asked: dict[str, Any]) -> Any:
     return found
 
 
-ACTS = {
+ACTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "render": render,
     "notes": notes,
     "lint": lint,
