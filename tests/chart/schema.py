@@ -72,7 +72,7 @@ def definitions() -> dict[str, Schema]:
         "teamRunner": these(_team_runner()),
         "hookRunner": these(_hook_runner()),
         "hookRunners": these({**_hook_runner(), "groups": _groups()}),
-        "app": these(_app(), required=["app"]),
+        "app": {**these(_app(), required=["app"]), "type": ["object", "null"]},
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.chart import schema
+from tests.chart.parts import SMALL
 from tests.support.helm import CHART, HelmRefused, loaded, rendered
 
 FREE = {
@@ -55,6 +56,19 @@ def test_a_mistake_is_named_by_its_place(values: dict[str, Any], said: str) -> N
     with pytest.raises(HelmRefused) as caught:
         rendered(values)
     assert said in str(caught.value)
+
+
+def test_an_app_of_an_earlier_values_file_can_be_taken_out() -> None:
+    found = rendered(SMALL, {"apps": {"sample": None}})
+    names = [each["metadata"]["name"] for each in found if each["kind"] == "Deployment"]
+    assert names == ["desk-teambus-gateway"]
+
+
+def test_the_platform_may_choose_the_user_itself() -> None:
+    found = rendered({"podSecurity": {"runAsUser": None}})
+    [gateway] = [each for each in found if each["kind"] == "Deployment"]
+    chosen = gateway["spec"]["template"]["spec"]["securityContext"]
+    assert chosen.keys() == {"runAsNonRoot", "fsGroupChangePolicy", "seccompProfile"}
 
 
 def test_every_value_that_may_be_given_is_in_values_yaml_with_its_default() -> None:

@@ -9,6 +9,15 @@
 {{- toJson $merged -}}
 {{- end -}}
 
+{{/* The apps, as JSON, without those that a later values file takes out with null. */}}
+{{- define "teambus.apps" -}}
+{{- $apps := dict -}}
+{{- range $key, $app := .Values.apps -}}
+{{- if $app -}}{{- $_ := set $apps $key $app -}}{{- end -}}
+{{- end -}}
+{{- toJson $apps -}}
+{{- end -}}
+
 {{- define "teambus.appId" -}}
 {{- default .name .app.id -}}
 {{- end -}}

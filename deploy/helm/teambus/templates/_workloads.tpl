@@ -5,7 +5,7 @@
 {{- if .Values.gateway.enabled -}}
 {{- $all = append $all (dict "component" "gateway" "parts" (list "gateway")) -}}
 {{- end -}}
-{{- range $key, $app := .Values.apps -}}
+{{- range $key, $app := include "teambus.apps" . | fromJson -}}
 {{- $pool := include "teambus.pool" (dict "root" $root "name" $key "app" $app) | fromJson -}}
 {{- $all = append $all (dict "component" "team-runner" "app" $key "id" (include "teambus.appId" (dict "name" $key "app" $app)) "parts" (list $key "team-runner") "workload" $pool) -}}
 {{- if $pool.sessionsOnly.enabled -}}
