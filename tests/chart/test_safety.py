@@ -82,6 +82,21 @@ def test_no_secret_is_in_the_environment_or_among_the_manifests(of: str) -> None
 
 
 @every_set
+def test_every_file_that_a_setting_names_is_mounted(of: str) -> None:
+    for pod in pods(of):
+        items = {
+            f"/run/secrets/teambus/{volume['name']}/{item['path']}"
+            for volume in pod.spec["volumes"]
+            if volume["name"]
+            in {mount["name"] for mount in pod.spec["containers"][0]["volumeMounts"]}
+            for item in volume.get("secret", {}).get("items", [])
+        }
+        named = {text for text in environment(of, pod).values() if text.startswith("/run/secrets")}
+        assert named <= items, pod.name
+        assert pod.component in ("test", "postgres") or items <= named, pod.name
+
+
+@every_set
 def test_every_pod_is_locked_down(of: str) -> None:
     for pod in pods(of):
         assert pod.spec["automountServiceAccountToken"] is False, pod.name
