@@ -40,7 +40,11 @@ EVERYTHING: dict[str, Any] = {
     "commonAnnotations": {"owner": "platform"},
     "image": {"registry": "images.example/teambus", "pullSecrets": ["registry"]},
     "gateway": {
-        "settings": {"GATEWAY_WAITING_MAX": 10_000_000, "TEAMBUS_LOG_LEVEL": "warning"},
+        "settings": {
+            "GATEWAY_WAITING_MAX": 10_000_000,
+            "TEAMBUS_LOG_LEVEL": "warning",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+        },
         "ingress": {"enabled": True, "className": "nginx", "hosts": [{"host": "desk.example"}]},
         "httpRoute": {"enabled": True, "parentRefs": [{"name": "door"}]},
         "nodeSelector": {"pool": "web"},
@@ -52,7 +56,8 @@ EVERYTHING: dict[str, Any] = {
     "nats": {"tls": {"client": {"name": "bus-client"}}},
     "test": {"component": "teams/content-team"},
     "networkPolicies": {
-        "hookRunner": {"extraEgress": [{"ports": [{"port": 443, "protocol": "TCP"}]}]}
+        "tracing": [{"ports": [{"port": 4318, "protocol": "TCP"}]}],
+        "hookRunner": {"extraEgress": [{"ports": [{"port": 443, "protocol": "TCP"}]}]},
     },
     "extraObjects": [
         {

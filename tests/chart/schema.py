@@ -24,6 +24,8 @@ FREE: Schema = {"type": "object"}
 FREE_LIST: Schema = {"type": "array", "items": FREE}
 TEXT_MAP: Schema = {"type": "object", "additionalProperties": TEXT}
 SHARE: Schema = {"type": ["integer", "string"], "description": "a number or a percentage"}
+NEVER: Schema = {"not": {}, "description": "it holds a key: give it with extraEnvFrom"}
+TRACES_KEYS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 SCALAR: Schema = {"type": ["string", "number", "boolean"]}
 NAME = "^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$"
 ID = "^[A-Za-z0-9_-]{1,64}$"
@@ -45,6 +47,7 @@ def settings(service: str) -> Schema:
     """The variables of a service that its pods may be given."""
     kinds = {**chosen_freely(service), **dict.fromkeys(EVERYBODYS, str)}
     found = {name: _value(kinds[name]) for name in sorted(kinds)}
+    found |= dict.fromkeys(TRACES_KEYS, NEVER)
     return these(found, patternProperties={"^OTEL_[A-Z0-9_]+$": SCALAR})
 
 
@@ -216,6 +219,7 @@ def _network_policies() -> Schema:
             "nats": these(ends),
             "database": these(ends),
             "model": FREE_LIST,
+            "tracing": FREE_LIST,
             "teamRunner": these({"extraEgress": FREE_LIST}),
             "hookRunner": these({"extraEgress": FREE_LIST}),
         }

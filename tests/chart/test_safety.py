@@ -159,6 +159,8 @@ def test_each_service_reaches_only_what_it_needs() -> None:
         "provision": set(),
         "test": set(),
     }
+    for each in ("gateway", "team-runner", "sessions", "hook-runner"):
+        assert 4318 in ports(policies(FULL)[each]["egress"])
     [model] = [rule for rule in found["team-runner"]["egress"] if ports([rule]) == {443}]
     assert model["to"] == [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}]
 

@@ -41,6 +41,10 @@ def test_the_schema_is_the_one_the_settings_make() -> None:
             {"hookRunner": {"settings": {"HOOK_RUNNER_DRAIN_S": 3}}},
             "at '/hookRunner/settings': additional properties 'HOOK_RUNNER_DRAIN_S' not allowed",
         ),
+        (
+            {"hookRunner": {"settings": {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=a key"}}},
+            "at '/hookRunner/settings/OTEL_EXPORTER_OTLP_HEADERS': 'not' failed",
+        ),
         ({"apps": {"desk": {"teamRunner": {}}}}, "at '/apps/desk': missing property 'app'"),
         ({"apps": {"My Desk": {"app": "a:b"}}}, "'My Desk' does not match pattern"),
         ({"gateway": {"replicas": "3"}}, "at '/gateway/replicas': got string, want integer"),
