@@ -40,7 +40,9 @@ EVERYTHING: dict[str, Any] = {
     "commonAnnotations": {"owner": "platform"},
     "image": {"registry": "images.example/teambus", "pullSecrets": ["registry"]},
     "gateway": {
+        "auth": {"apiKeys": {"name": "api-keys"}, "jwks": {"name": "jwks"}},
         "settings": {
+            "JWT_AUDIENCE": "desk",
             "GATEWAY_WAITING_MAX": 10_000_000,
             "TEAMBUS_LOG_LEVEL": "warning",
             "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",

@@ -41,6 +41,8 @@ def readers(of: str, secret: str) -> set[str]:
         ("bus-night", {"team-runner", "sessions"}),
         ("teambus-database", {"team-runner", "sessions"}),
         ("teambus-gateway-key", {"gateway", "test"}),
+        ("api-keys", {"gateway"}),
+        ("jwks", {"gateway"}),
     ],
 )
 def test_a_secret_is_only_for_who_needs_it(secret: str, components: set[str]) -> None:
