@@ -7,6 +7,8 @@ RUN := .venv/bin/python -P -m
 PIP := $(RUN) pip --disable-pip-version-check --quiet
 DISTRIBUTIONS := shared services/gateway services/team-runner services/hook-runner
 PROJECTS := $(DISTRIBUTIONS:=/pyproject.toml)
+PEERS := agno helm checkov
+JUDGES := .peers/helm/complete .peers/checkov/complete
 FAST_TESTS := $(wildcard tests/unit tests/contract)
 
 UV ?= uv
@@ -22,7 +24,7 @@ BUILD = $(ENGINE) build $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSI
 	--build-arg REVISION=$(or $(shell git rev-parse HEAD 2>/dev/null),unknown) $(IMAGES_ARGS) -f deploy/images/Dockerfile
 SIZE = $(ENGINE) image inspect --format '{{index .RepoTags 0}} {{.Size}}'
 
-.PHONY: help setup demo run test check lint chaos chaos-mutations peers bench contracts wheels images lock lock-check
+.PHONY: help setup demo run test check lint chaos chaos-mutations peers bench contracts chart wheels images lock lock-check
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +38,7 @@ run: setup ## serve the sample app on port 7777 (a scripted model answers unless
 	@$(RUN) teambus run
 
 test: lint .peers/agno/complete ## check everything: lint, then all tests, two at a time (PYTEST_ARGS="-k name")
+	@$(MAKE) --silent --keep-going $(JUDGES) || echo 'some of these cannot be installed here, so tests/chart is skipped: $(JUDGES)' >&2
 	@$(RUN) pytest -n 2 --dist loadfile --ignore=tests/chaos $(PYTEST_ARGS)
 	@$(RUN) pytest tests/chaos $(PYTEST_ARGS) || [ $$? -eq 5 ] # alone, for it takes the whole machine; 5: none chosen
 
@@ -54,13 +57,16 @@ chaos: .venv/.tests ## kill everything at random for ten minutes, then count wha
 chaos-mutations: .venv/.tests ## take one guard away after the other, and see that chaos misses each (CHAOS_ARGS="--only journal")
 	@.venv/bin/python -m tests.chaos.mutate $(CHAOS_ARGS)
 
-peers: .peers/agno/complete ## install the real AgentOS, which tests/peers asks the same as us
+peers: $(PEERS:%=.peers/%/complete) ## install what tests ask and judge by: the real AgentOS, Helm, a policy scanner
 
 bench: .venv/.tests ## measure (BENCH_ARGS is passed on)
 	@.venv/bin/python -m tests.bench.bench $(BENCH_ARGS)
 
 contracts: setup ## write the contracts' documents again: shared/contracts
 	@$(RUN) teambus contracts --out shared/contracts
+
+chart: .venv/.tests ## write the schema of the Helm chart's values again, from the services' settings
+	@.venv/bin/python -m tests.chart.schema
 
 wheels: setup ## build the four wheels into dist/
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist $(DISTRIBUTIONS:%=./%)
@@ -73,7 +79,7 @@ lock: ## resolve the lock files again (UV_ARGS=--upgrade for newer versions); ne
 	@command -v $(UV) >/dev/null || { echo 'uv is not installed: get it with "pip install uv"' >&2; exit 1; }
 	@$(LOCK) --group machine -o requirements.lock
 	@$(LOCK) tests/requirements.in -c requirements.lock -o tests/requirements.lock
-	@$(LOCK) tests/peers/agno.in -o tests/peers/agno.lock
+	@for p in $(PEERS); do $(LOCK) tests/peers/$$p.in -o tests/peers/$$p.lock || exit 1; done
 	@for s in gateway hook-runner; do $(LOCK) services/$$s/pyproject.toml -c requirements.lock -o services/$$s/requirements.lock || exit 1; done
 	@$(LOCK) services/team-runner/pyproject.toml --extra postgres -c requirements.lock -o services/team-runner/requirements.lock
 	@echo 'hatchling>=1.27,<2' | $(LOCK) - -c requirements.lock -o deploy/images/build.lock
@@ -99,7 +105,7 @@ lock-check: ## see whether the lock files are what the projects ask for; needs u
 	@$(PIP) install --require-hashes -r tests/requirements.lock
 	@touch $@
 
-.peers/agno/complete: .venv/bin/python tests/peers/agno.lock
-	@.venv/bin/python -m venv --clear .peers/agno
-	@.peers/agno/bin/python -m pip --disable-pip-version-check --quiet install --no-compile --require-hashes -r tests/peers/agno.lock
+.peers/%/complete: .venv/bin/python tests/peers/%.lock
+	@.venv/bin/python -m venv --clear .peers/$*
+	@.peers/$*/bin/python -m pip --disable-pip-version-check --quiet install --no-compile --require-hashes -r tests/peers/$*.lock
 	@touch $@

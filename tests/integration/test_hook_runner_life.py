@@ -332,3 +332,21 @@ async def stand_in_outcome(on: Ground, run: str, state: Any, retry_at: float | N
     )
     assert await on.events.note_outcome(outcome)
     return outcome
+
+
+async def test_groups_of_hook_runners_share_the_hooks_of_an_app(on: Ground) -> None:
+    await on.started(HOOK_RUNNER_HOOKS="first")
+    await on.complete("r1")
+    await on.told(1, "ended", hook="first")
+    assert {line["hook"] for line in on.story()} == {"first"}
+    await on.started(HOOK_RUNNER_HOOKS_EXCEPT="first")
+    for name in ("second", "plain"):
+        await on.told(1, "ended", hook=name)
+    assert sorted(line["hook"] for line in on.story()) == ["first", "plain", "second"]
+
+
+async def test_a_group_of_hooks_that_the_app_has_not_does_not_start(on: Ground) -> None:
+    runner = on.runner(HOOK_RUNNER_HOOKS="furst")
+    with pytest.raises(AssertionError, match="ended with 2 before ready"):
+        await runner.start()
+    assert "HOOK_RUNNER_HOOKS names 'furst'" in runner.facts["error"]

@@ -100,6 +100,66 @@ def test_describe_prints_nothing_but_json(
     assert err == "imported\n"
 
 
+def test_describe_writes_to_a_file_what_it_would_print(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "written_app.py").write_text(APP)
+    app = ("--app", "written_app:app", "--app-dir", str(tmp_path), "--id", "written_app")
+    assert main(["describe", *app]) == 0
+    printed = capsys.readouterr().out
+    assert main(["describe", *app, "--out", str(tmp_path / "app.json")]) == 0
+    assert (tmp_path / "app.json").read_text() == printed
+    capsys.readouterr()
+    refused = said(capsys, "describe", *app, "--out", str(tmp_path / "none" / "app.json"))
+    assert refused.endswith("none/app.json': No such file or directory")
+
+
+def test_describe_refuses_an_app_of_another_id(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "named_app.py").write_text(APP.replace('print("imported")', ""))
+    app = ("--app", "named_app:app", "--app-dir", str(tmp_path))
+    assert said(capsys, "describe", *app, "--id", "desk") == (
+        "teambus describe: the app's id is 'named_app', not 'desk';"
+        " write TeamBus(id='desk'), or use the id it has"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, "cannot read '{file}': No such file or directory"),
+        ("{", "{file} is not a app.description.v1: Input data was truncated; write it with"),
+        ('{"kind": "app.description.v1", "id": "*"}', "the app '*' has no usable id"),
+    ],
+)
+def test_a_description_that_is_none_is_refused_before_the_bus_is_asked(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str | None,
+    expected: str,
+) -> None:
+    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:1")
+    file = tmp_path / "app.json"
+    if text is not None:
+        file.write_text(text)
+    refused = said(capsys, "provision", "--description", str(file))
+    assert expected.replace("{file}", str(file)) in refused
+
+
+def test_an_app_that_is_described_twice_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:1")
+    for name in ("one.json", "two.json"):
+        (tmp_path / name).write_text('{"kind": "app.description.v1", "id": "desk"}')
+    refused = said(capsys, "provision", "--description", "one.json", "--description", "two.json")
+    assert "one.json and two.json both describe the app 'desk'; leave one out" in refused
+    both = said(capsys, "provision", "--streams-only", "--description", "one.json")
+    assert "--streams-only is for no app" in both
+
+
 def test_contracts_are_written_where_they_are_wanted(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

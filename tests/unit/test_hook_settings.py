@@ -4,6 +4,7 @@ import pytest
 
 from teambus.contracts.catalogue import HookDescription
 from teambus.runtime.settings import SettingsError, read_settings
+from teambus_hook_runner.groups import chosen
 from teambus_hook_runner.main import _shares
 from teambus_hook_runner.settings import Settings
 
@@ -37,6 +38,38 @@ def test_each_hook_has_a_process_of_its_own_while_there_are_enough(
     shares = _shares(described, 3)
     assert len(shares) == processes
     assert sorted(hook.name for share in shares for hook in share) == names
+
+
+HOOKS = [HookDescription(name=n, app="a", function=n, teams=[]) for n in ("bill", "note", "tell")]
+
+
+@pytest.mark.parametrize(
+    ("only", "all_but", "names"),
+    [
+        ((), (), ["bill", "note", "tell"]),
+        (("note",), (), ["note"]),
+        ((), ("note",), ["bill", "tell"]),
+        ((), ("bill", "note", "tell"), []),
+    ],
+)
+def test_groups_share_the_hooks_without_gap_or_overlap(
+    only: tuple[str, ...], all_but: tuple[str, ...], names: list[str]
+) -> None:
+    assert [hook.name for hook in chosen(HOOKS, only=only, all_but=all_but)] == names
+
+
+def test_a_hook_that_no_app_has_is_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match=r"HOOK_RUNNER_HOOKS names 'bil'; .*bill, note, tell"):
+        chosen(HOOKS, only=("bil", "note"), all_but=())
+    with pytest.raises(SettingsError, match="HOOK_RUNNER_HOOKS_EXCEPT names 'bil'"):
+        chosen(HOOKS, only=(), all_but=("bil",))
+
+
+def test_a_group_is_told_its_hooks_in_one_way() -> None:
+    environment = {"NATS_URL": "nats://a:4222", "TEAMBUS_APP": "shop:app"}
+    both = {"HOOK_RUNNER_HOOKS": "bill", "HOOK_RUNNER_HOOKS_EXCEPT": "note"}
+    with pytest.raises(SettingsError, match="set one of them"):
+        read_settings(Settings, "HOOK_RUNNER", environment | both)
 
 
 def test_a_network_that_is_none_is_refused_by_name() -> None:

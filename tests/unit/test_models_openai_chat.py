@@ -292,6 +292,18 @@ async def test_a_missing_key_is_said_when_it_is_needed(
     assert (await model.answer(asking("hello"), Tries())).content
 
 
+async def test_a_key_from_a_file_is_for_models_that_name_none(
+    monkeypatch: pytest.MonkeyPatch, server: ModelServer
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    given = Clients(QUICK, api_key=KEY)
+
+    assert (
+        await model_at(server.base_url, given, api_key=None).answer(asking("hello"), Tries())
+    ).content
+    await given.aclose()
+
+
 @pytest.mark.parametrize("key", ["two\nlines", "schlüssel"])
 async def test_a_key_no_header_can_carry_is_refused_unsaid(clients: Clients, key: str) -> None:
     with pytest.raises(ModelError, match="OPENAI_API_KEY") as caught:

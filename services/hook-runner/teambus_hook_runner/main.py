@@ -31,6 +31,7 @@ from teambus_hook_runner.asked import Limits, Unavailable
 from teambus_hook_runner.calling import Calling, saying_what_is_called
 from teambus_hook_runner.courier import Courier, Desk, Patience
 from teambus_hook_runner.description import catalogued, described
+from teambus_hook_runner.groups import chosen
 from teambus_hook_runner.keeper import Keeper, Restarts
 from teambus_hook_runner.sessions import SessionSource
 from teambus_hook_runner.settings import Settings
@@ -120,7 +121,8 @@ def _crew(bus: Bus, app: AppDescription, settings: Settings, tracer: Tracer | No
     )
     workers = []
     keepers = []
-    for hooks in _shares(app.hooks, settings.processes_max):
+    mine = chosen(app.hooks, only=settings.hooks, all_but=settings.hooks_except)
+    for hooks in _shares(mine, settings.processes_max):
         keeper = _keeper(hooks, settings)
         keepers.append(keeper)
         for hook in hooks:

@@ -28,6 +28,9 @@ class Settings:
     management_host: str = field(default="127.0.0.1", metadata=_shared("MANAGEMENT_HOST"))
     management_port: int = field(default=0, metadata=_shared("MANAGEMENT_PORT"))
     traces_flush_s: float = field(default=3, metadata=_shared("TRACES_FLUSH_S"))
+    hooks: tuple[str, ...] = ()
+    hooks_except: tuple[str, ...] = ()
+    """Deliver these only, or all but these: groups of hook-runners share an app's hooks."""
     drain_s: float = 30
     kill_after_s: float = 5
     processes_max: int = 16
@@ -46,6 +49,8 @@ class Settings:
     publish_patience_s: float = 20
 
     def __post_init__(self) -> None:
+        if self.hooks and self.hooks_except:
+            raise SettingsError("HOOK_RUNNER_HOOKS and HOOK_RUNNER_HOOKS_EXCEPT: set one of them")
         for each in self.webhook_networks_allowed:
             try:
                 network(each)

@@ -77,7 +77,6 @@ def main() -> None:
 
 async def run(settings: Settings, app: TeamBus) -> int:
     exit_with_parent()
-    _warn_of_missing_key(app)
     async with AsyncExitStack() as stack:
         tracer = await stack.enter_async_context(
             tracing("team-runner", os.environ, flush_s=settings.traces_flush_s, users=True)
@@ -93,15 +92,12 @@ async def run(settings: Settings, app: TeamBus) -> int:
         if pool is None:
             return 0
         databases = await _databases(stack, settings, app)
-        models = await stack.enter_async_context(_models(settings, bus))
-        cancels = CancelWatch(bus, WatchLimits(settings.cancels_max, settings.cancel_look_s))
-        await stack.enter_async_context(cancels.following())
-        runner = _runner(Ground(settings, app, bus, pool, databases, models, cancels))
-        runner.tracer = tracer
         answers = Answers(bus, Bodies(bus), databases, at_once_max=settings.answers_max)
         await stack.enter_async_context(answers.given(_databases_of(app)))
-        await stack.enter_async_context(present(bus, app.id, runner.hands))
-        await stack.enter_async_context(runner.answering())
+        runner = None
+        if not settings.sessions_only:
+            runner = await _open_runner(stack, settings, app, bus, pool, databases)
+            runner.tracer = tracer
         await stack.enter_async_context(
             standing.told_of(readiness, standing.Ground(bus, pool, databases, stop), settings)
         )
@@ -111,13 +107,14 @@ async def run(settings: Settings, app: TeamBus) -> int:
         settle_memory()
         report(ready=True)
         async with janitor_of(bus, settings).on_duty(stop):
-            await runner.run(stop)
+            await (stop.wait() if runner is None else runner.run(stop))
         return BUS_LOST if bus.closed.is_set() else 0
 
 
-async def _stop_when_closed(bus: Bus, stop: asyncio.Event, runner: Runner) -> None:
+async def _stop_when_closed(bus: Bus, stop: asyncio.Event, runner: Runner | None) -> None:
     await stop_when_closed(bus.closed, stop)
-    runner.give_up()
+    if runner is not None:
+        runner.give_up()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +128,25 @@ class Ground:
     databases: Databases
     models: Models
     cancels: CancelWatch
+
+
+async def _open_runner(
+    stack: AsyncExitStack,
+    settings: Settings,
+    app: TeamBus,
+    bus: Bus,
+    pool: Consumer,
+    databases: Databases,
+) -> Runner:
+    """What takes runs, and says that it is there; without it only the sessions' API is served."""
+    _warn_of_missing_key(settings, app)
+    models = await stack.enter_async_context(_models(settings, bus))
+    cancels = CancelWatch(bus, WatchLimits(settings.cancels_max, settings.cancel_look_s))
+    await stack.enter_async_context(cancels.following())
+    runner = _runner(Ground(settings, app, bus, pool, databases, models, cancels))
+    await stack.enter_async_context(present(bus, app.id, runner.hands))
+    await stack.enter_async_context(runner.answering())
+    return runner
 
 
 def _runner(ground: Ground) -> Runner:
@@ -246,7 +262,8 @@ def _databases_of(app: TeamBus) -> dict[str, TeamId]:
 
 def _models(settings: Settings, bus: Bus) -> Models:
     media = MediaLimits(settings.media_call_bytes_max, settings.media_bytes_max)
-    return Models(model_limits(settings), StoredMedia(Bodies(bus, FILES_BUCKET), media))
+    stored = StoredMedia(Bodies(bus, FILES_BUCKET), media)
+    return Models(model_limits(settings), stored, api_key=settings.openai_api_key)
 
 
 def _bus_settings(settings: Settings, app: TeamBus) -> BusSettings:
@@ -260,8 +277,9 @@ def _bus_settings(settings: Settings, app: TeamBus) -> BusSettings:
     )
 
 
-def _warn_of_missing_key(app: TeamBus) -> None:
+def _warn_of_missing_key(settings: Settings, app: TeamBus) -> None:
     owners = [owner for component in app.components for owner in walk(component)]
     models = [owner.model for owner in owners if owner.model is not None]
-    if any(not model.api_key for model in models) and not os.environ.get("OPENAI_API_KEY"):
+    known = settings.openai_api_key or os.environ.get("OPENAI_API_KEY")
+    if any(not model.api_key for model in models) and not known:
         log.warning("OPENAI_API_KEY is not set; runs will end as ERROR until it is")

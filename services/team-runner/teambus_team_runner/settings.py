@@ -17,6 +17,11 @@ class Settings:
     management_host: str = field(default="127.0.0.1", metadata={"variable": "MANAGEMENT_HOST"})
     management_port: int = field(default=0, metadata={"variable": "MANAGEMENT_PORT"})
     traces_flush_s: float = field(default=3, metadata={"variable": "TRACES_FLUSH_S"})
+    sessions_only: bool = False
+    """Answer for the sessions' databases and take no runs."""
+    openai_api_key: str = field(
+        default="", repr=False, metadata={"variable": "OPENAI_API_KEY", "is_secret": True}
+    )
     hands: int = 512
     ahead_max: int = 20_000
     ahead_look_s: float = 0.25

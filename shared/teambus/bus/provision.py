@@ -42,8 +42,7 @@ async def provision(
     What the app had before and has not now is given back. It stays on the bus, but with `prune`,
     which drops the deliveries to hooks; requests are never dropped.
     """
-    for document in topology.streams(settings):
-        await _apply_stream(bus, document)
+    await provision_streams(bus, settings)
     await catalogue.check_owners(bus, app)
     found: list[Leftover] = []
     if app.components:
@@ -54,6 +53,12 @@ async def provision(
     found += await leftovers.former_hooks(bus, app, prune=prune)
     await catalogue.put(bus, app)
     return [*found, *await leftovers.unserved(bus, await catalogue.read(bus))]
+
+
+async def provision_streams(bus: Bus, settings: topology.TopologySettings) -> None:
+    """Create or update what all apps share."""
+    for document in topology.streams(settings):
+        await _apply_stream(bus, document)
 
 
 @dataclass(frozen=True, slots=True)

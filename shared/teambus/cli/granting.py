@@ -1,20 +1,14 @@
 """`teambus permissions`: read what apps there are, and print who may do what on their bus."""
 
 import argparse
-import contextlib
 import re
-import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
-from teambus.app.describe import describe
 from teambus.bus.permissions import Rights, everybody
 from teambus.cli import permissions
-from teambus.cli.options import UsageError, named_app
-from teambus.contracts.catalogue import AppDescription
+from teambus.cli.describing import described, read_descriptions
+from teambus.cli.options import UsageError
 from teambus.contracts.ids import ID_RULE, is_id
-from teambus.contracts.message import MalformedMessage, decode
-from teambus.runtime.loading import load_app
 
 NKEY = re.compile(r"U[A-Z2-7]{55}\Z")
 
@@ -22,32 +16,14 @@ NKEY = re.compile(r"U[A-Z2-7]{55}\Z")
 def run(options: argparse.Namespace, variables: Mapping[str, str]) -> int:
     if wrong := [tenant for tenant in options.tenants if not is_id(tenant)]:
         raise UsageError(f"{wrong[0]!r} is no tenant: {ID_RULE}")
-    found = everybody(_apps(options.description, variables), options.tenants)
+    apps = read_descriptions(options.description) or [described(variables)]
+    found = everybody(apps, options.tenants)
     keys = _keys(options.key, found)
     if options.format == "json":
         print(permissions.as_json(found))
     else:
         print(permissions.as_configuration(permissions.accounts(found, keys)), end="")
     return 0
-
-
-def _apps(files: Iterable[Path], variables: Mapping[str, str]) -> list[AppDescription]:
-    described = [_read(file) for file in files]
-    if described:
-        return described
-    app, app_dir = named_app(variables)
-    # What the user's module prints while it is imported must not mix with what is asked for.
-    with contextlib.redirect_stdout(sys.stderr):
-        return [describe(load_app(app, app_dir))]
-
-
-def _read(file: Path) -> AppDescription:
-    try:
-        return decode(AppDescription, file.read_bytes())
-    except OSError as error:
-        raise UsageError(f"cannot read {str(file)!r}: {error.strerror}") from error
-    except MalformedMessage as error:
-        raise UsageError(f"{file} is {error}; write it with teambus describe") from error
 
 
 def _keys(given: Iterable[str], found: Iterable[Rights]) -> dict[str, str]:

@@ -2,21 +2,18 @@
 
 import argparse
 import asyncio
-import contextlib
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
-from teambus.app.describe import describe
 from teambus.app.errors import DefinitionError
 from teambus.bus.errors import BusError
 from teambus.cli import (
     contracts,
     dead_letters,
     demo,
+    describing,
     doctor,
     granting,
     keys,
@@ -29,7 +26,7 @@ from teambus.local import announce, folder
 from teambus.local.errors import LocalError
 from teambus.local.settings import ServeSettings
 from teambus.local.supervisor import serve
-from teambus.runtime.loading import LoadError, load_app
+from teambus.runtime.loading import LoadError
 from teambus.runtime.logging import configure_logging
 from teambus.runtime.management import report
 from teambus.runtime.settings import SettingsError, read_settings
@@ -64,16 +61,13 @@ def _serve(options: Options) -> int:
 
 def _provision(options: Options) -> int:
     configure_logging("provision")
-    return provisioning.run(environment(options, os.environ), prune=options.prune)
+    what = provisioning.Wanted(tuple(options.description), options.streams_only, options.prune)
+    return provisioning.run(environment(options, os.environ), what)
 
 
 def _describe(options: Options) -> int:
-    app, app_dir = named_app(environment(options, os.environ))
-    # What the user's module prints while it is imported must not mix with what is asked for.
-    with contextlib.redirect_stdout(sys.stderr):
-        description = describe(load_app(app, app_dir))
-    print(msgspec.json.format(msgspec.json.encode(description), indent=2).decode())
-    return 0
+    variables = environment(options, os.environ)
+    return describing.run(variables, out=options.out, app_id=options.id)
 
 
 def _contracts(options: Options) -> int:

@@ -87,8 +87,25 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     _add_data_dir(parser)
 
 
+def _add_describe(parser: argparse.ArgumentParser) -> None:
+    _add_app(parser)
+    parser.add_argument("--out", type=Path, help="the file to write it to; default: stdout")
+    parser.add_argument("--id", help="refuse when the app's id is another")
+
+
 def _add_provision(parser: argparse.ArgumentParser) -> None:
     _add_app(parser)
+    parser.add_argument(
+        "--description",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="what teambus describe wrote, in place of an app, whose code is not run; repeatable",
+    )
+    parser.add_argument(
+        "--streams-only", action="store_true", help="make the streams, and nothing for any app"
+    )
     parser.add_argument(
         "--prune",
         action="store_true",
@@ -158,8 +175,8 @@ def _port(text: str) -> int:
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "serve": ("serve an app on this machine: NATS, gateway and runners", _add_serve),
-    "provision": ("make the streams and consumers an app needs on NATS_URL", _add_provision),
-    "describe": ("print what an app declares, as JSON", _add_app),
+    "provision": ("make the streams and consumers of apps on NATS_URL", _add_provision),
+    "describe": ("say what an app declares, as JSON", _add_describe),
     "contracts": ("write what is said on the bus as JSON Schemas and AsyncAPI", _add_contracts),
     "permissions": ("print who may do what on the bus, for nats-server", _add_permissions),
     "status": ("show what is served with the data of this folder", _add_data_dir),

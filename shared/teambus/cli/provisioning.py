@@ -1,22 +1,24 @@
-"""`teambus provision`: load the app and make the bus as it needs it; again changes nothing."""
+"""`teambus provision`: make the bus as apps need it; again changes nothing.
+
+An app is loaded, or a description of it read, so that who may change streams need not run its code.
+"""
 
 import asyncio
-import contextlib
 import os
 import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from teambus.app.describe import describe
 from teambus.bus import identities
 from teambus.bus.access import Access
 from teambus.bus.connection import BusSettings, connect
-from teambus.bus.provision import provision
+from teambus.bus.provision import provision, provision_streams
 from teambus.bus.topology import TopologySettings
-from teambus.cli.options import named_app
+from teambus.cli.describing import described, read_descriptions
+from teambus.cli.options import UsageError, named_app
 from teambus.contracts.catalogue import AppDescription
-from teambus.runtime.loading import load_app
 from teambus.runtime.management import report
 from teambus.runtime.settings import read_settings
 from teambus.runtime.stopping import WATCH_FD
@@ -32,26 +34,47 @@ class ProvisionSettings:
     access: Access = field(default_factory=Access, metadata={"group": "NATS"})
 
 
-def run(variables: Mapping[str, str], *, prune: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be provisioned: what these files describe, or no app at all, or the named app."""
+
+    descriptions: tuple[Path, ...] = ()
+    streams_only: bool = False
+    prune: bool = False
+
+
+def run(variables: Mapping[str, str], wanted: Wanted) -> int:
     _end_with_parent(variables)
-    app, app_dir = named_app(variables)
+    _check(variables, wanted)
     settings = read_settings(ProvisionSettings, "PROVISION", variables)
     topology = read_settings(TopologySettings, "TOPOLOGY", variables)
-    # What the user's module prints while it is imported must not mix with what is said here.
-    with contextlib.redirect_stdout(sys.stderr):
-        description = describe(load_app(app, app_dir))
-    left = asyncio.run(_provision(settings, topology, description, prune=prune))
-    _say(description, left)
+    apps = _apps(variables, wanted)
+    asyncio.run(_provision(settings, topology, apps, prune=wanted.prune))
     return 0
+
+
+def _check(variables: Mapping[str, str], wanted: Wanted) -> None:
+    if wanted.streams_only and wanted.descriptions:
+        raise UsageError("--streams-only is for no app; leave out --description")
+    if not (wanted.streams_only or wanted.descriptions):
+        named_app(variables)
+
+
+def _apps(variables: Mapping[str, str], wanted: Wanted) -> list[AppDescription]:
+    if wanted.streams_only:
+        return []
+    if wanted.descriptions:
+        return read_descriptions(wanted.descriptions)
+    return [described(variables)]
 
 
 async def _provision(
     settings: ProvisionSettings,
     topology: TopologySettings,
-    description: AppDescription,
+    apps: list[AppDescription],
     *,
     prune: bool,
-) -> list[str]:
+) -> None:
     where = BusSettings(
         urls=settings.nats_urls,
         name="provision",
@@ -59,7 +82,12 @@ async def _provision(
         access=settings.access,
     )
     async with connect(where) as bus:
-        return [str(each) for each in await provision(bus, description, topology, prune=prune)]
+        if not apps:
+            await provision_streams(bus, topology)
+            print("the streams are provisioned")
+        for app in apps:
+            left = await provision(bus, app, topology, prune=prune)
+            _say(app, [str(each) for each in left])
 
 
 def _say(description: AppDescription, left: list[str]) -> None:

@@ -24,12 +24,15 @@ _PARAMETERS = (
 
 
 class Models:
-    """All models of a process. They share connections; leaving the block closes these."""
+    """All models of a process. They share connections; leaving the block closes these.
 
-    def __init__(self, limits: ModelLimits, media: MediaSource) -> None:
+    `api_key` is for those that name none, unless the environment has one by then.
+    """
+
+    def __init__(self, limits: ModelLimits, media: MediaSource, *, api_key: str = "") -> None:
         self._limits = limits
         self._media = media
-        self._clients = Clients(limits)
+        self._clients = Clients(limits, api_key=api_key)
         self._models: dict[int, tuple[OpenAIChat, ChatModel]] = {}
 
     def of(self, declared: OpenAIChat) -> ChatModel:

@@ -143,8 +143,9 @@ class LeanClient(Client):
 class Clients:
     """All clients of a process, made when first needed."""
 
-    def __init__(self, limits: ModelLimits) -> None:
+    def __init__(self, limits: ModelLimits, *, api_key: str = "") -> None:
         self._limits = limits
+        self._api_key = api_key
         self._clients: dict[Account, Client] = {}
 
     def of(self, account: Account) -> Client:
@@ -161,7 +162,7 @@ class Clients:
             await _close(client)
 
     def _open(self, account: Account) -> Client:
-        key = account.api_key or os.environ.get("OPENAI_API_KEY", "").strip()
+        key = account.api_key or os.environ.get("OPENAI_API_KEY", "").strip() or self._api_key
         if not key:
             text = "OPENAI_API_KEY is not set; set it, or give the model an api_key"
             raise ModelError(AUTHENTICATION, text)

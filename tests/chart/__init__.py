@@ -1,0 +1,1 @@
+"""The Helm chart, checked on what it renders."""
