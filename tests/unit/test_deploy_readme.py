@@ -16,7 +16,9 @@ def shown(language: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize(("language", "file"), [("dockerfile", "app/Dockerfile")])
+@pytest.mark.parametrize(
+    ("language", "file"), [("dockerfile", "app/Dockerfile"), ("yaml", "app/values.yaml")]
+)
 def test_the_sample_is_shown_as_it_is(language: str, file: str) -> None:
     comment, text = (DEPLOY / file).read_text(encoding="utf-8").split("\n", 1)
     assert comment.startswith("#")

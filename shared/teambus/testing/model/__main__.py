@@ -7,7 +7,7 @@ from pathlib import Path
 from teambus.testing.model.app import ModelApp
 from teambus.testing.model.calls import CallLog
 from teambus.testing.model.rules import RuleBook, RuleError, parse_rules
-from teambus.testing.model.server import HOST, listen, serve
+from teambus.testing.model.server import listen, serve
 
 
 def main() -> None:
@@ -15,9 +15,11 @@ def main() -> None:
     log = CallLog(arguments.log)
     app = ModelApp(log, arguments.rules, latency_s=arguments.latency_ms / 1000)
     try:
-        listening = listen(arguments.port)
+        listening = listen(arguments.host, arguments.port)
     except OSError as error:
-        sys.exit(f"cannot listen on {HOST}:{arguments.port}: {error.strerror}; try --port 0")
+        sys.exit(
+            f"cannot listen on {arguments.host}:{arguments.port}: {error.strerror}; try --port 0"
+        )
     serve(app, listening, watch_fd=arguments.watch_fd)
     log.close()
 
@@ -27,6 +29,7 @@ def _arguments() -> argparse.Namespace:
         prog="python -m teambus.testing.model",
         description="A scripted OpenAI-compatible model server for tests, demos and benchmarks.",
     )
+    parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 (default): any free one")
     parser.add_argument("--log", type=Path, help="append every call to this file, as JSON lines")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="wait before every answer")

@@ -15,15 +15,14 @@ if sys.platform == "win32":
 else:
     from uvloop import new_event_loop
 
-HOST = "127.0.0.1"
 STOP_S = 2
 _WAITING_CLIENTS_MAX = 2048
 
 
-def listen(port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((HOST, port))
+    listening.bind((host, port))
     return listening
 
 
@@ -53,7 +52,7 @@ def _on_parent(watch_fd: int, stop: asyncio.Event) -> None:
 
 
 def _say_ready(listening: socket.socket) -> None:
-    port = listening.getsockname()[1]
-    ready = {"port": port, "base_url": f"http://{HOST}:{port}/v1"}
+    host, port = listening.getsockname()
+    ready = {"port": port, "base_url": f"http://{host}:{port}/v1"}
     sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
     sys.stdout.flush()
