@@ -154,6 +154,20 @@ async def test_any_text_may_name_a_session_and_is_stored_as_it_is(
     assert polled.json() == run
 
 
+@pytest.mark.parametrize("field", ["run_id", "session_id", "user_id"])
+async def test_an_id_with_a_nul_is_refused(story: System, field: str) -> None:
+    """PostgreSQL cannot keep it."""
+    answer = await story.post("ask", **{field: "a\x00b"})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", field]
+
+
+@pytest.mark.parametrize("where", ["/sessions/a%00b", "/sessions?user_id=a%00b"])
+async def test_a_nul_in_an_address_is_refused(story: System, where: str) -> None:
+    answer = await story.client.get(where)
+    assert (answer.status_code, answer.json()["detail"][0]["loc"][1]) == (422, "*")
+
+
 async def test_a_session_id_that_is_too_long_is_refused(story: System) -> None:
     answer = await story.post("ask", session_id="s" * 513)
     assert answer.status_code == 422, answer.text
@@ -173,6 +187,8 @@ NAMED = {
     "a number for a text": b'{"kind": "run.request.v1", "run_id": "RUN", "input": 1}',
     "another kind": b'{"kind": "run.completed.v1", "run_id": "RUN", "input": "ask"}',
     "a long session id": b'{"run_id": "RUN", "input": "ask", "session_id": "%s"}' % (b"s" * 513),
+    "a NUL in a session id": b'{"run_id": "RUN", "input": "ask", "session_id": "a\\u0000"}',
+    "a NUL in a user id": b'{"run_id": "RUN", "input": "ask", "user_id": "a\\u0000"}',
 }
 
 

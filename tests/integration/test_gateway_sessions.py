@@ -259,6 +259,10 @@ async def test_what_cannot_be_made_is_told_field_by_field(tmp_path: Path) -> Non
             ("string_too_long", ["body", "session_id"]),
             ("string_too_long", ["body", "session_name"]),
         ]
+        nul = {"session_id": "a\x00b"}
+        assert wrong(await here.send("POST", "/sessions", nul)) == [
+            ("string_pattern_mismatch", ["body", "session_id"])
+        ]
         for body in ([1], "text"):
             assert wrong(await here.send("POST", "/sessions", body)) == [
                 ("model_attributes_type", ["body"])

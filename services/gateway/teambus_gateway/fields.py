@@ -12,6 +12,7 @@ from teambus_gateway.problems import Problem, field_problem
 log = structlog.get_logger(__name__)
 
 JSON_DEPTH_MAX = 64
+NO_NUL = "String should have no NUL character"
 TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 NOTHING = frozenset({"", "null", "none", "[]", "{}"})
@@ -22,6 +23,8 @@ def text_field(fields: Mapping[str, str], name: str) -> str | None:
     if value is not None and len(value) > TEXT_ID_LENGTH_MAX:
         says = f"String should have at most {TEXT_ID_LENGTH_MAX} characters"
         raise field_problem("string_too_long", ("body", name), says, value)
+    if value is not None and "\x00" in value:
+        raise field_problem("string_pattern_mismatch", ("body", name), NO_NUL, value)
     return value
 
 

@@ -21,7 +21,7 @@ from teambus.bus.connection import Bus
 from teambus.bus.waiter import RunKey
 from teambus.contracts import headers as names
 from teambus.contracts import subjects
-from teambus.contracts.ids import TEXT_ID_LENGTH_MAX, RunId, new_id, token
+from teambus.contracts.ids import TEXT_ID_RULE, RunId, is_text_id, new_id, token
 from teambus.contracts.run import Continuation, RunRequest
 from teambus.contracts.runs_api import CancelThisRun, RunStarted, StartRun, WaitForRun
 from teambus.contracts.tracing import TraceContext
@@ -187,8 +187,8 @@ def _check_continuation(asked: StartRun, continues: Continuation) -> None:
     """Raises `ValueError`."""
     if asked.session_id is None:
         raise ValueError("a run that continues another needs its session_id")
-    if not 1 <= len(continues.run_id) <= TEXT_ID_LENGTH_MAX:
-        raise ValueError(f"continues.run_id must have 1 to {TEXT_ID_LENGTH_MAX} characters")
+    if not is_text_id(continues.run_id):
+        raise ValueError(f"continues.run_id must have {TEXT_ID_RULE}")
 
 
 def _check(asked: StartRun, run_id: RunId) -> None:
@@ -198,8 +198,8 @@ def _check(asked: StartRun, run_id: RunId) -> None:
     if asked.continues is not None:
         _check_continuation(asked, asked.continues)
     for name in ("run_id", "session_id", "user_id"):
-        if len(getattr(asked, name) or "") > TEXT_ID_LENGTH_MAX:
-            raise ValueError(f"{name} is longer than {TEXT_ID_LENGTH_MAX} characters")
+        if not is_text_id(getattr(asked, name) or "-"):
+            raise ValueError(f"{name} must have {TEXT_ID_RULE}")
     check_run_id(run_id)
     if mistake := mistake_in(asked.media, run_id):
         raise ValueError(mistake)

@@ -20,7 +20,7 @@ from teambus_gateway.forms import FormLimits, read_body
 from teambus_gateway.problems import Problem
 
 B = TypeVar("B", bound=BaseModel)
-Id = Annotated[str, Field(max_length=TEXT_ID_LENGTH_MAX)]
+Id = Annotated[str, Field(max_length=TEXT_ID_LENGTH_MAX, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, Field(max_length=NAME_LENGTH_MAX)]
 
 

@@ -14,12 +14,13 @@ from teambus.bus.pull import Delivery
 from teambus.contracts import headers as names
 from teambus.contracts.hook import DeadLetter
 from teambus.contracts.ids import (
-    TEXT_ID_LENGTH_MAX,
+    TEXT_ID_RULE,
     RunId,
     SessionId,
     TeamId,
     Tenant,
     completed_event_id,
+    is_text_id,
     token,
 )
 from teambus.contracts.message import MalformedMessage, decode
@@ -103,9 +104,11 @@ async def read_stored(
         request = decode(RunRequest, await bodies.load(message.data, message.headers))
     except BodyMissing as error:
         raise MalformedMessage(str(error)) from error
-    for name, value in (("run_id", request.run_id), ("session_id", request.session_id or "-")):
-        if not 1 <= len(value) <= TEXT_ID_LENGTH_MAX:
-            raise MalformedMessage(f"{name} must have 1 to {TEXT_ID_LENGTH_MAX} characters")
+    optional = {"session_id": request.session_id, "user_id": request.user_id}
+    ids = {"run_id": request.run_id} | {name: id_ or "-" for name, id_ in optional.items()}
+    for name, id_ in ids.items():
+        if not is_text_id(id_):
+            raise MalformedMessage(f"{name} must have {TEXT_ID_RULE}")
     _check_input(request)
     if mistake := mistake_in(request.media, request.run_id):
         raise MalformedMessage(mistake)
@@ -122,8 +125,8 @@ def _check_input(request: RunRequest) -> None:
         return
     if request.session_id is None:
         raise MalformedMessage("a request that continues a run needs its session_id")
-    if not 1 <= len(request.continues.run_id) <= TEXT_ID_LENGTH_MAX:
-        raise MalformedMessage(f"continues.run_id must have 1 to {TEXT_ID_LENGTH_MAX} characters")
+    if not is_text_id(request.continues.run_id):
+        raise MalformedMessage(f"continues.run_id must have {TEXT_ID_RULE}")
 
 
 async def refuse_malformed(
@@ -213,7 +216,7 @@ def _run_id(message: Received) -> RunId | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         run_id = message.headers.get(names.RUN_ID, "")
         run_id = run_id if token(run_id) == run_id else ""
-    return run_id if 1 <= len(run_id) <= TEXT_ID_LENGTH_MAX else None
+    return run_id if is_text_id(run_id) else None
 
 
 def body_kept(message: Received) -> str:

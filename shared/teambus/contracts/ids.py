@@ -15,6 +15,7 @@ EventId: TypeAlias = str
 DEFAULT_TENANT: Tenant = "default"
 ID_RULE = "1 to 64 of A-Z a-z 0-9 _ -"
 TEXT_ID_LENGTH_MAX = 512
+TEXT_ID_RULE = f"1 to {TEXT_ID_LENGTH_MAX} characters without NUL"
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _HASHED = "h_"
@@ -23,6 +24,11 @@ _HASHED = "h_"
 def is_id(value: str) -> bool:
     """Whether `value` may name a team, member, hook, app or tenant."""
     return _ID.match(value) is not None
+
+
+def is_text_id(value: str) -> bool:
+    """Whether `value` may name a run, session or user. Not every database can keep a NUL."""
+    return 1 <= len(value) <= TEXT_ID_LENGTH_MAX and "\x00" not in value
 
 
 def new_id() -> str:

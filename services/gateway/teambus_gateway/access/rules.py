@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from teambus_gateway.access.caller import Caller, caller_of
 from teambus_gateway.access.scopes import Grants
-from teambus_gateway.problems import Problem
+from teambus_gateway.fields import NO_NUL
+from teambus_gateway.problems import Problem, field_problem
 
 OPEN = frozenset(
     {"/", "/health", "/info", "/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"}
@@ -132,11 +133,21 @@ class GatedRoute(APIRoute):
         rules = {RULES[method, self.path] for method in methods}
 
         async def answer(request: Request) -> Response:
+            _refuse_nul(request)
             for rule in rules:
                 rule.check(caller_of(request), request.path_params)
             return await handler(request)
 
         return answer
+
+
+def _refuse_nul(request: Request) -> None:
+    """No id has one, and a database that is asked for it may fail."""
+    scope = request.scope
+    if b"%00" in scope["query_string"]:
+        raise field_problem("string_pattern_mismatch", ("query", "*"), NO_NUL, None)
+    if "\x00" in scope["path"]:
+        raise field_problem("string_pattern_mismatch", ("path", "*"), NO_NUL, None)
 
 
 class BareRoute(GatedRoute):
