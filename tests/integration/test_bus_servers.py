@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 from teambus.bus.connection import Bus, BusSettings, connect
 from teambus.bus.errors import BusUnavailable
 from teambus.bus.publish import Publication, publish
+from teambus.bus.servers import Choice
 from teambus.local.nats_server import NatsServer
 
 SUBJECT = "somewhere"
@@ -66,6 +67,15 @@ async def test_a_server_where_nobody_answers_is_left_for_another(tmp_path: Path)
             url = bus.client.connected_url
             assert url is not None
             assert other.url.endswith(url.netloc)
+
+
+async def test_a_client_that_was_closed_tries_no_server_any_more(tmp_path: Path) -> None:
+    """Being told to stop may come to it as an attempt that failed."""
+    async with NatsServer(tmp_path) as server:
+        async with connect(BusSettings((server.url,), "test")) as bus:
+            pass
+        with pytest.raises(asyncio.CancelledError):
+            Choice(bus.client)([], {})
 
 
 async def test_the_only_server_is_not_left(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ class Bus:
     violations: Violations = field(default_factory=Violations)
     trouble: Exception | None = None
     """What kept this process from being connected, when last something did."""
+    told: str = ""
     opened: bool = False
     closing: bool = False
     full_until: float = 0
@@ -254,7 +255,7 @@ def _listeners(bus: Bus) -> dict[str, Callable[..., Awaitable[None]]]:
     async def on_reconnect() -> None:
         refused.end()
         bus.violations.forget()
-        bus.trouble, bus.reconnected_at = None, time.monotonic()
+        bus.trouble, bus.told, bus.reconnected_at = None, "", time.monotonic()
         metrics.RECONNECTS.inc()
         log.info("bus connection restored", server=address(bus.client))
         for listener in tuple(bus.reconnect_listeners):
@@ -277,11 +278,12 @@ def _note_trouble(bus: Bus, error: Exception) -> None:
     """A server that refuses somebody may hang up before it has said why. The same trouble is met
     several times a second, and told once.
     """
-    is_new = bus.trouble is None or explained(bus.trouble) != explained(error)
     if bus.trouble is None or not isinstance(error, ConnectionError | TimeoutError):
         bus.trouble = error
-    level = log.warning if is_new else log.debug
-    level("bus error", why=explained(error), error=type(error).__name__)
+    why = explained(error)
+    level = log.debug if why == bus.told else log.warning
+    bus.told = why
+    level("bus error", why=why, error=type(error).__name__)
 
 
 async def _close(bus: Bus) -> None:

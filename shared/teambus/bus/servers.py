@@ -1,5 +1,6 @@
 """Which server of a cluster to talk to: when to leave one, and for which other."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -31,6 +32,9 @@ class Choice:
         self._client = client
 
     def __call__(self, servers: list[Server], _: dict[str, Any]) -> tuple[Server, float]:
+        if self._client.is_closed:
+            # It was told to stop, and may have taken that for an attempt that failed.
+            raise asyncio.CancelledError
         # Of an attempt that failed halfway the client forgets the connection without closing it.
         _drop_connection(self._client)
         left = address(self._client)
