@@ -40,7 +40,7 @@ def test_an_answer_ends_a_silence(now: list[float]) -> None:
 def chosen(left: str, **reconnects: int) -> str:
     """Which of the servers, by name, after the one that was left."""
     server = SimpleNamespace(uri=urlparse(f"nats://{left}:1"))
-    client = SimpleNamespace(_current_server=server, _transport=None)
+    client = SimpleNamespace(is_closed=False, _current_server=server, _transport=None)
     pool: list[Any] = [
         Server(uri=urlparse(f"nats://user:secret@{name}:1"), reconnects=count)
         for name, count in reconnects.items()
