@@ -1,16 +1,20 @@
 """The one connection to the bus while the bus is slow to answer."""
 
+import asyncio
 import os
 import signal
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
 from nats.aio.client import Client
 
-from teambus.bus.connection import Bus
+from teambus.bus.connection import Bus, connect
 from teambus.bus.errors import BusUnavailable
-from tests.integration.bus_parts import here, until
+from tests.integration.bus_parts import here, settings, until
+from tests.support.link import link_to
 
 
 async def test_a_connection_hears_on_when_an_echo_comes_after_it_was_given_up(
@@ -61,3 +65,26 @@ def test_a_barrier_on_a_connection_that_was_just_lost_says_so(tmp_path: Path) ->
             await until(lambda: bus.request("$JS.API.INFO", b""), otherwise="it stayed lost")
 
     uvloop.run(story())
+
+
+@pytest.mark.parametrize("loop", [asyncio.run, uvloop.run])
+def test_a_server_that_hangs_up_in_place_of_a_greeting_has_let_nobody_in(
+    tmp_path: Path, loop: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    async def story() -> None:
+        async with here(tmp_path) as place, link_to(place.nats.port) as link:
+            link.hang_ups = 3
+            async with connect(settings(link.url)) as bus:
+                assert (link.hang_ups, bus.connected) == (0, True)
+                assert await bus.request("$JS.API.INFO", b"")
+                link.hang_ups = 3
+                link.mend()
+                await until(lambda: _restored(bus))
+                assert link.hang_ups == 0
+                assert await bus.request("$JS.API.INFO", b"")
+
+    loop(story())
+
+
+async def _restored(bus: Bus) -> bool:
+    return bus.connected and bus.reconnected_at > 0

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 class Link:
     """Passes bytes both ways. While deaf, those from the server are swallowed; while cut, nobody
-    is connected.
+    is connected. `hang_ups` more connections end when the client first says something.
     """
 
     def __init__(
@@ -20,6 +20,7 @@ class Link:
         self._server: asyncio.Server | None = None
         self.deaf = False
         self.is_cut = False
+        self.hang_ups = 0
         self.port = 0
 
     @property
@@ -77,6 +78,9 @@ class Link:
         # Writing to a connection that was cut meanwhile raises what the loop in use likes.
         with suppress(OSError, RuntimeError):
             while data := await reader.read(65536):
+                if self.hang_ups and not from_server:
+                    self.hang_ups -= 1
+                    break
                 if not (from_server and self.deaf):
                     writer.write(data)
                     await writer.drain()

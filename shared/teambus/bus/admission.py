@@ -58,6 +58,12 @@ class AdmittedClient(Client):
             if isinstance(error, OSError):
                 raise
             raise nats.errors.Error(f"nats: connecting failed: {error!r}") from error
+        if not self.is_connected:
+            # The server hung up in place of an answer, and the client takes that for one.
+            for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
+                if task is not None:
+                    task.cancel()
+            raise nats.errors.UnexpectedEOF
 
     async def _heed(self, err_msg: str) -> None:
         """Whoever is put out while connected comes again, with what the files say by then."""
