@@ -10,6 +10,7 @@ from nats import errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from teambus.bus.client import BusClient
 from tests.integration.bus_parts import here
 
 WAIT_S = 30
@@ -121,3 +122,19 @@ async def test_an_answer_that_cannot_be_told_leaves_the_connection_reading(tmp_p
         await bus.client.publish("said.so", b"")
         await bus.barrier()
         assert await bus.request("$JS.API.INFO", b"") is not None
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"\r\n",
+        b"a: 1\r\nNats-Msg-Id:2\r\nc:\t3 \r\n\r\n",
+        b"a: 1\r\na: 2\r\n",
+        b"no colon\r\nb: x:y\r\n",
+        b"two words: 1\r\n padded : 2\r\n\xc3\xa4: 3\r\nd: \xc3\xa4\xff\r\n",
+        b"a: one\ntwo\rthree\r\nb: \xc2\xa0kept\xc2\xa0\r\n",
+    ],
+)
+def test_the_head_of_a_message_is_read_as_the_library_does(head: bytes) -> None:
+    assert BusClient._parse_header_lines(head) == Client._parse_header_lines(head)

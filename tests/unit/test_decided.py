@@ -1,10 +1,10 @@
 """The end of a run as one record, as large as the bus carries."""
 
-import msgspec
 import pytest
 
 from teambus.app.agents import Agent
 from teambus.app.teams import Team
+from teambus.contracts.journal import encode_record
 from teambus.contracts.output import RunStatus, TeamRunOutput
 from teambus.contracts.run import RunRequest
 from teambus_team_runner.asked import Asked
@@ -34,9 +34,9 @@ def decision(*, content: int, events: list[int] | None) -> Decision:
 
 
 def test_the_end_has_what_was_told_and_its_last_word() -> None:
-    ended, size = decision(content=10, events=[10]).within(10_000)
+    ended, record = decision(content=10, events=[10]).within(10_000)
 
-    assert size == len(msgspec.json.encode(ended))
+    assert record == encode_record(ended)
     assert (ended.fence, ended.session_state, ended.completed.frames) == (3, {"kept": 1}, 9)
     events = ended.completed.output.events
     assert events is not None
@@ -50,9 +50,9 @@ def test_a_run_nobody_read_keeps_no_events() -> None:
 
 
 def test_an_output_that_is_too_large_with_its_events_is_kept_without() -> None:
-    ended, size = decision(content=10, events=[20_000]).within(10_000)
+    ended, record = decision(content=10, events=[20_000]).within(10_000)
 
-    assert size <= 10_000
+    assert len(record) <= 10_000
     assert ended.completed.output.content == "x" * 10
     events = ended.completed.output.events
     assert events is not None
@@ -61,10 +61,10 @@ def test_an_output_that_is_too_large_with_its_events_is_kept_without() -> None:
 
 @pytest.mark.parametrize("events", [None, [20_000]])
 def test_an_output_that_is_too_large_is_an_error(events: list[int] | None) -> None:
-    ended, _ = decision(content=20_000, events=events).within(10_000)
+    ended, record = decision(content=20_000, events=events).within(10_000)
 
     assert (ended.completed.output.status, ended.completed.code) == ("ERROR", "output_too_large")
-    assert len(msgspec.json.encode(ended)) <= 10_000
+    assert len(record) <= 10_000
     if events is not None:
         assert ended.completed.output.events is not None
         assert [e["event"] for e in ended.completed.output.events] == ["TeamRunError"]

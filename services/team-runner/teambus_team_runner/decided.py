@@ -10,7 +10,7 @@ import structlog
 from teambus.app.agents import Agent
 from teambus.app.teams import Component
 from teambus.contracts.ids import completed_event_id
-from teambus.contracts.journal import RunEnded
+from teambus.contracts.journal import RunEnded, encode_record
 from teambus.contracts.output import RunStatus, TeamRunOutput
 from teambus.contracts.run import RunCompleted
 from teambus.domain.frames import kept_events
@@ -59,19 +59,20 @@ class Decision:
             replaces=replaced_by(self.asked, self.finished.output.status) or msgspec.UNSET,
         )
 
-    def within(self, bytes_max: int) -> tuple[RunEnded, int]:
-        """The end as the bus can carry it, and its size. Too large, it loses its events, then its
+    def within(self, bytes_max: int) -> tuple[RunEnded, bytes]:
+        """The end as the bus can carry it, and its record. Too large, it loses its events, then its
         output.
         """
         ended = self.ended()
-        size = len(msgspec.json.encode(ended))
-        if size <= bytes_max:
-            return ended, size
+        record = encode_record(ended)
+        if (size := len(record)) <= bytes_max:
+            return ended, record
         if self.told.events:
             log.warning("an output so large is kept without its events", bytes=size)
             return replace(self, told=Told(self.told.frames, [])).within(bytes_max)
         instead = failed(self.asked, self.component, OUTPUT_TOO_LARGE, _too_large(size, bytes_max))
-        return replace(self, finished=instead).ended(), size
+        short = replace(self, finished=instead).ended()
+        return short, encode_record(short)
 
     def _completed(self) -> RunCompleted:
         asked = self.asked

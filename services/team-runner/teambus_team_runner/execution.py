@@ -122,11 +122,12 @@ class Execution:
         decision = Decision(
             asked, self.components[asked.team_id], finished, told, fence=fence, stored=stored
         )
-        ended, size = decision.within(self.limits.output_bytes_max)
-        if size > SHARED_BYTES_MAX:
+        ended, record = decision.within(self.limits.output_bytes_max)
+        if len(record) > SHARED_BYTES_MAX:
             # What was paid for is made durable by itself, for the end may take all the room.
             await journal.settled()
-        await journal.append(ended)
+        journal.add_encoded(record)
+        await journal.settled()
         return ended
 
     def _frames(self, asked: Asked, journal: Journal, past: Past) -> RunFrames:

@@ -3,8 +3,9 @@ no request makes a new label.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -60,8 +61,8 @@ OK, CUT = "ok", "cut"
 
 def count_end(completed: RunCompleted, began_at: float) -> None:
     """A run of a team of this app has ended."""
-    RUNS.labels(completed.team_id, completed.output.status.value).inc()
-    RUN_SECONDS.labels(completed.team_id).observe(max(0, time.time() - began_at))
+    _runs(completed.team_id, completed.output.status.value).inc()
+    _run_seconds(completed.team_id).observe(max(0, time.time() - began_at))
 
 
 def count_early_end(completed: RunCompleted) -> None:
@@ -73,31 +74,39 @@ def count_wait(stored_at: float) -> None:
     QUEUE_SECONDS.observe(max(0, time.time() - stored_at))
 
 
-@contextmanager
-def step_timed(kind: str) -> Iterator[None]:
-    """Time a step that is done to its end; one that is broken off is none."""
-    began = time.perf_counter()
-    yield
-    STEP_SECONDS.labels(kind).observe(time.perf_counter() - began)
+def count_step(kind: str, began: float) -> None:
+    """A step was done to its end, begun at `began` of the performance counter; one that is broken
+    off is none.
+    """
+    _step_seconds(kind).observe(time.perf_counter() - began)
 
 
 @contextmanager
-def call_counted(model: str) -> Iterator[Callable[[ModelAnswer], None]]:
-    """Count a call of a model by how the block ends; what it yields is told the answer."""
+def call_counted(model: str) -> Iterator[None]:
+    """Count a call of a model by how the block ends."""
     began = time.perf_counter()
     outcome = CUT
     try:
-        yield lambda answer: _count_tokens(model, answer)
+        yield
         outcome = OK
     except ModelError as error:
         outcome = error.code
         raise
     finally:
-        MODEL_CALLS.labels(model, outcome).inc()
-        MODEL_SECONDS.labels(model).observe(time.perf_counter() - began)
+        _model_calls(model, outcome).inc()
+        _model_seconds(model).observe(time.perf_counter() - began)
 
 
-def _count_tokens(model: str, answer: ModelAnswer) -> None:
+def count_tokens(model: str, answer: ModelAnswer) -> None:
     if answer.metrics is not None:
-        MODEL_TOKENS.labels(model, "input").inc(answer.metrics.input_tokens)
-        MODEL_TOKENS.labels(model, "output").inc(answer.metrics.output_tokens)
+        _model_tokens(model, "input").inc(answer.metrics.input_tokens)
+        _model_tokens(model, "output").inc(answer.metrics.output_tokens)
+
+
+# Looking a labelled one up costs more than counting with it.
+_runs = cache(RUNS.labels)
+_run_seconds = cache(RUN_SECONDS.labels)
+_step_seconds = cache(STEP_SECONDS.labels)
+_model_calls = cache(MODEL_CALLS.labels)
+_model_seconds = cache(MODEL_SECONDS.labels)
+_model_tokens = cache(MODEL_TOKENS.labels)

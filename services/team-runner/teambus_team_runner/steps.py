@@ -18,7 +18,7 @@ from teambus.contracts.journal import (
 )
 from teambus.domain.replay import Past
 from teambus_team_runner.engine.cancellation import Cancellation
-from teambus_team_runner.metrics import STEPS_REPLAYED, step_timed
+from teambus_team_runner.metrics import STEPS_REPLAYED, count_step
 
 log = structlog.get_logger(__name__)
 
@@ -78,8 +78,9 @@ class JournaledSteps:
             self._past.branch_at(path)
         await self._journal.settled()
         async with self.cancellation.while_wanted():
-            with step_timed(MODEL):
-                answer = await call(self.prove)
+            began = time.perf_counter()
+            answer = await call(self.prove)
+            count_step(MODEL, began)
         made = ModelAnswered(path=path, digest=digest, answer=answer, at=time.time())
         self._advance(made)
         return made
@@ -92,8 +93,7 @@ class JournaledSteps:
         await self._journal.settled()
         async with self.cancellation.while_wanted(), self.users_code():
             await self.prove()
-            with step_timed(TOOL):
-                result = await call()
+            result = await _timed(call)
         return self._returned(path, digest, result)
 
     async def tool_once(
@@ -109,8 +109,7 @@ class JournaledSteps:
             self._note(ToolIntended(path=path, digest=digest, tool=tool, at=time.time()))
             await self._journal.settled()
             await self.prove()
-            with step_timed(TOOL):
-                result = await call()
+            result = await _timed(call)
         return self._returned(path, digest, result)
 
     def _returned_before(self, path: str, digest: str) -> ToolReturned | None:
@@ -152,6 +151,13 @@ class JournaledSteps:
     async def prove(self) -> None:
         """The fence, before anything that costs: this runner still holds the run."""
         await self._journal.prove(self._fresh_s)
+
+
+async def _timed(call: Callable[[], Awaitable[ToolResult]]) -> ToolResult:
+    began = time.perf_counter()
+    result = await call()
+    count_step(TOOL, began)
+    return result
 
 
 def _unknown(tool: str) -> ToolResult:

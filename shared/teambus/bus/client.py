@@ -5,7 +5,6 @@ under load a turn is long: a run asks the bus a dozen times, one after the other
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -16,7 +15,6 @@ from teambus.bus.access import Access
 from teambus.bus.admission import AdmittedClient
 
 HEAD = "NATS/1.0\r\n"
-_NO_SUBJECT = re.compile(r"\s|^$")
 
 
 class BusClient(AdmittedClient):
@@ -93,15 +91,27 @@ class BusClient(AdmittedClient):
         except Exception as error:  # noqa: BLE001 - the client would stop reading without a word
             await self._error_cb(error)
 
-    # Under this name the client calls it.
+    @staticmethod
+    def _read_head(raw: bytes) -> dict[str, str]:
+        """As the client's own, whose look at each character of a name costs more than the rest."""
+        found: dict[str, str] = {}
+        for line in raw.decode("utf-8", "replace").split("\r\n"):
+            name, colon, value = line.partition(":")
+            name = name.strip()
+            if colon and name.isascii() and name.isprintable() and " " not in name:
+                found[name] = value.strip(" \t\r\n\v\f")
+        return found
+
+    # Under these names the client calls them.
     _process_msg = _hear
+    _parse_header_lines = _read_head
 
 
 def _command(
     subject: str, payload: bytes, reply: str, headers: dict[str, str] | None
 ) -> bytes | None:
     """None when there is something in it that only the client may mend or refuse."""
-    if _NO_SUBJECT.search(subject) or (reply and _NO_SUBJECT.search(reply)):
+    if not (_is_subject(subject) and (not reply or _is_subject(reply))):
         return None
     if headers is None:
         return b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(payload), payload)
@@ -110,7 +120,11 @@ def _command(
         return None
     encoded = head.encode()
     size = len(encoded)
-    sizes = b"%d %d" % (size, size + len(payload))
-    return b"HPUB %b %b %b\r\n%b%b\r\n" % (
-        *(subject.encode(), reply.encode(), sizes, encoded, payload),
+    return b"HPUB %b %b %d %d\r\n%b%b\r\n" % (
+        *(subject.encode(), reply.encode(), size, size + len(payload), encoded, payload),
     )
+
+
+def _is_subject(text: str) -> bool:
+    """Whether no character of it ends it; those that cannot be printed are left to the client."""
+    return bool(text) and " " not in text and text.isprintable()

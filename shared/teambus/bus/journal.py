@@ -20,14 +20,16 @@ from teambus.bus.errors import BusUnavailable, StreamFull, WrongLastSequence
 from teambus.bus.publish import Publication, publish
 from teambus.bus.topology import JOURNAL
 from teambus.contracts.ids import RunId
-from teambus.contracts.journal import JournalEntry, Record
-from teambus.contracts.message import MalformedMessage, decode, encode
+from teambus.contracts.journal import JournalEntry, Record, encode_entry, encode_record
+from teambus.contracts.message import MalformedMessage, decode
 
 log = structlog.get_logger(__name__)
 
 APPENDS = Counter("teambus_journal_appends", "Appends to journals that became durable")
 RECORDS = Counter("teambus_journal_records", "Records in those appends")
 
+ENTRY_HEAD_BYTES = 256
+"""More than an entry has beside its records."""
 FULL_PAUSE_S = 0.5
 SLOW_PROOF_S = 1.0
 
@@ -119,7 +121,7 @@ class Journal:
         self._patience_s = patience_s
         self._entry_bytes_max = entry_bytes_max
         self._n = 0
-        self._waiting: list[Record] = []
+        self._waiting: list[bytes] = []
         self._added = 0
         self._durable = 0
         self._listening: list[asyncio.Future[None]] = []
@@ -131,6 +133,9 @@ class Journal:
 
     def add(self, record: Record) -> None:
         """Note a record; `settled` says when it is durable."""
+        self.add_encoded(encode_record(record))
+
+    def add_encoded(self, record: bytes) -> None:
         self._raise_failure()
         self._waiting.append(record)
         self._added += 1
@@ -225,15 +230,12 @@ class Journal:
         finally:
             self._appending = None
 
-    async def _append_entry(self, records: list[Record]) -> int:
+    async def _append_entry(self, records: list[bytes]) -> int:
         """How many of the records it took: as many as fit, and one at least."""
         self._in_flight = nonce = f"{self.attempt}-{self._n}"
-        encoded = encode(self._entry(records))
-        while len(encoded) > self._entry_bytes_max and len(records) > 1:
-            half = len(records) // 2
-            self._waiting[:0] = records[half:]
-            records = records[:half]
-            encoded = encode(self._entry(records))
+        count = max(1, _count_within(records, self._entry_bytes_max))
+        records, self._waiting[:0] = records[:count], records[count:]
+        encoded = encode_entry(records, nonce=nonce, attempt=self.attempt, n=self._n)
         data, headers = await self._bodies.fit(encoded, owner=self._run_id)
         asked_at = time.monotonic()
         message = Publication(self._subject, data, nonce, after=self._seq, headers=headers)
@@ -242,12 +244,8 @@ class Journal:
         self._n += 1
         self._proven_at = asked_at
         APPENDS.inc()
-        RECORDS.inc(len(records))
-        return len(records)
-
-    def _entry(self, records: list[Record]) -> JournalEntry:
-        nonce = self._in_flight
-        return JournalEntry(nonce=nonce, attempt=self.attempt, n=self._n, records=records)
+        RECORDS.inc(count)
+        return count
 
     async def _publish(self, message: Publication) -> int:
         """Paid work is not given up because a stream is full: wait for room, taking no new work."""
@@ -268,3 +266,13 @@ class Journal:
             if tail.nonce == message.msg_id:
                 return tail.seq
             raise Fenced(f"{self._subject}: {refusal}") from refusal
+
+
+def _count_within(records: list[bytes], bytes_max: int) -> int:
+    """How many of the records an entry of so many bytes takes."""
+    left = bytes_max - ENTRY_HEAD_BYTES
+    for count, record in enumerate(records):
+        left -= len(record) + 1
+        if left < 0:
+            return count
+    return len(records)

@@ -1,11 +1,12 @@
 """The journal of a run: what was paid for, who is on it, and how it ended."""
 
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
 from teambus.contracts.ids import RunId, TeamId
-from teambus.contracts.message import Message
+from teambus.contracts.message import Message, encode
 from teambus.contracts.output import Metrics, ToolCall
 from teambus.contracts.run import RunCompleted
 
@@ -130,3 +131,16 @@ class JournalEntry(Message, frozen=True, kw_only=True, tag="journal.entry.v1"):
     attempt: str
     n: int
     records: list[Record]
+
+
+def encode_record(record: Record) -> bytes:
+    return _encoder.encode(record)
+
+
+def encode_entry(records: Sequence[bytes], *, nonce: str, attempt: str, n: int) -> bytes:
+    """An entry of records that are encoded already."""
+    raw = cast(list[Record], [msgspec.Raw(record) for record in records])
+    return encode(JournalEntry(nonce=nonce, attempt=attempt, n=n, records=raw))
+
+
+_encoder = msgspec.json.Encoder()

@@ -31,6 +31,8 @@ def mistake_in(media: Sequence[Media], run_id: RunId) -> str | None:
 
 def run_input(text: str, media: Sequence[Media]) -> TeamRunInput:
     """What a run is asked, as clients and hooks read it."""
+    if not media:
+        return TeamRunInput(input_content=text)
     return TeamRunInput(
         input_content=text,
         images=_told(media, "image"),

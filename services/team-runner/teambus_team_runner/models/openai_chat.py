@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from teambus.contracts.journal import ModelAnswer
-from teambus_team_runner.metrics import MODEL_RETRIES, call_counted
+from teambus_team_runner.metrics import MODEL_RETRIES, call_counted, count_tokens
 from teambus_team_runner.models.clients import Account, Client, Clients
 from teambus_team_runner.models.failures import TRY_FAILURES, Failure, failure_of, out_of_time
 from teambus_team_runner.models.limits import ModelLimits
@@ -55,9 +55,9 @@ class ChatModel:
             return await self._answer(body, before_try, heard)
 
     async def _answer(self, body: bytes, before_try: BeforeTry, heard: Heard | None) -> ModelAnswer:
-        with call_counted(self.id) as told:
+        with call_counted(self.id):
             answer = await self._answered(body, before_try, heard)
-            told(answer)
+            count_tokens(self.id, answer)
         return answer
 
     async def _answered(

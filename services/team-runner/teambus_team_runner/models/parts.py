@@ -17,7 +17,11 @@ _AUDIO_FORMATS = {"mpeg": "mp3", "wave": "wav", "x-wav": "wav"}
 
 
 def have_media(messages: Sequence[ChatMessage]) -> bool:
-    return any(each.files or each.images or each.audio or each.videos for each in messages)
+    return any(map(has_media, messages))
+
+
+def has_media(message: ChatMessage) -> bool:
+    return bool(message.files or message.images or message.audio or message.videos)
 
 
 def media_of(message: ChatMessage) -> Iterator[MediaOutput]:

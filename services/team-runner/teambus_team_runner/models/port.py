@@ -13,7 +13,7 @@ from teambus.contracts.catalogue import ToolDescription
 from teambus.contracts.ids import digest
 from teambus.contracts.journal import ModelAnswer
 from teambus.contracts.output import ChatMessage
-from teambus_team_runner.models.parts import Contents, media_of
+from teambus_team_runner.models.parts import Contents, has_media, media_of
 
 BeforeTry: TypeAlias = Callable[[], Awaitable[None]]
 Heard: TypeAlias = Callable[[str], None]
@@ -104,5 +104,7 @@ def request_digest(model: Model, request: ModelRequest) -> str:
 
 def _files(message: ChatMessage) -> list[str | None]:
     """Which files a message has: their storage keys are made from what is in them."""
+    if not has_media(message):
+        return []
     references = [(each.media_reference, each.url) for each in media_of(message)]
     return [reference.storage_key if reference else url for reference, url in references]

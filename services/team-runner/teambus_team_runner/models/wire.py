@@ -8,7 +8,7 @@ import msgspec
 from teambus.contracts.catalogue import ToolDescription
 from teambus.contracts.journal import ModelAnswer
 from teambus.contracts.output import ChatMessage, FunctionCall, Metrics, ToolCall
-from teambus_team_runner.models.parts import Contents, Part, media_of, parts_of
+from teambus_team_runner.models.parts import Contents, Part, has_media, parts_of
 from teambus_team_runner.models.port import ModelRequest
 
 _ERROR_TEXT_LENGTH_MAX = 500
@@ -141,7 +141,7 @@ def error_text(data: bytes) -> tuple[str | None, str | None]:
 
 def _message(message: ChatMessage, roles: Mapping[str, str], contents: Contents) -> _Message:
     content: str | list[Part] | None = message.content
-    if next(media_of(message), None) is not None:
+    if has_media(message):
         content = parts_of(message, contents)
     if content is None and not message.tool_calls:
         content = ""
