@@ -9,7 +9,7 @@ from nats.aio.client import Client
 
 from teambus.bus.access import Access, AccessError
 
-ENDED = ("authorization violation", "authentication expired", "authentication revoked")
+REFUSALS = ("authorization violation", "authentication expired", "authentication revoked")
 
 CANCEL_PAUSE_S = 0.1
 
@@ -67,7 +67,7 @@ class AdmittedClient(Client):
 
     async def _heed(self, err_msg: str) -> None:
         """Whoever is put out while connected comes again, with what the files say by then."""
-        if self.is_connected and any(each in err_msg.lower() for each in ENDED):
+        if self.is_connected and is_refusal(err_msg):
             error = nats.errors.Error(f"nats: {err_msg}")
             await self._error_cb(error)
             await self._process_op_err(error)
@@ -77,6 +77,11 @@ class AdmittedClient(Client):
     # Under these names the client calls them.
     _process_connect_init = _greet
     _process_err = _heed
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a server says that it does not know who this is, or not any more."""
+    return any(each in text.lower() for each in REFUSALS)
 
 
 def explained(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 
 from teambus.bus import metrics
 from teambus.bus.access import Access
-from teambus.bus.admission import explained
+from teambus.bus.admission import explained, is_refusal
 from teambus.bus.client import BusClient
 from teambus.bus.errors import BusUnavailable
 from teambus.bus.identities import inbox
@@ -29,7 +29,6 @@ T = TypeVar("T")
 Asked: TypeAlias = Literal["write", "read", "pull"]
 
 SERVER_FLOOR = (2, 11)
-CREDENTIALS = ("authorization violation", "authentication expired", "authentication revoked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +239,7 @@ def _listeners(bus: Bus) -> dict[str, Callable[..., Awaitable[None]]]:
         if bus.violations.note(text):
             return
         _note_trouble(bus, error)
-        is_refused = any(each in text.lower() for each in CREDENTIALS)
-        if is_refused and refused.lasts(bus.settings.refused_s):
+        if is_refusal(text) and refused.lasts(bus.settings.refused_s):
             log.error("the bus refuses the credentials", error=text)
             bus.closed.set()
             if bus.opened and not bus.client.is_closed:
