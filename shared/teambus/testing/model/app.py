@@ -85,7 +85,6 @@ class ModelApp:
             return None
         rule = self._rules.take(request) or PLAIN_RULE
         if self._latency_s or rule.takes_time:
-            self._log.write()
             return self._take_time(connection, call, request, rule)
         self._end(connection, call, *_at_once(request, rule))
         return None
