@@ -35,9 +35,9 @@ class Request(NamedTuple):
 
     def header(self, name: bytes) -> bytes:
         """By its name in lower case; empty when it is not there."""
-        usual = self.headers.get(name.title())
-        if usual is not None:
-            return usual
+        for usual in (name, name.title()):
+            if usual in self.headers:
+                return self.headers[usual]
         return next((value for key, value in self.headers.items() if key.lower() == name), b"")
 
     @property
