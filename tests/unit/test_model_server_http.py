@@ -216,8 +216,11 @@ async def test_a_silent_connection_is_closed_and_one_that_waits_is_not(start: St
     assert (await waiting.answer())[0] == 200
 
 
-async def test_a_stop_ends_open_calls_and_silent_connections(start: Start) -> None:
-    served = await start(Rule(match="tea", hang=True))
+@pytest.mark.parametrize(
+    "waits", [Rule(match="tea", hang=True), Rule(match="tea", delay_ms=60_000)]
+)
+async def test_a_stop_ends_open_calls_and_silent_connections(start: Start, waits: Rule) -> None:
+    served = await start(waits)
     waiting, silent = await served.say(CALL), await served.client()
     await served.log.wait(lambda: served.log.begun == 1, READ_S)
     await served.house.close(READ_S)
@@ -233,6 +236,17 @@ async def test_a_client_whose_answer_comes_to_nothing_sees_the_connection_end(
 
     served = await start()
     served.house.app = lambda _: fail()
+    assert await (await served.say(CALL)).rest() == b""
+
+
+async def test_a_client_whose_late_answer_comes_to_nothing_sees_the_connection_end(
+    start: Start,
+) -> None:
+    def fail(_: str | None) -> None:
+        raise asyncio.CancelledError
+
+    served = await start()
+    served.house.app = lambda connection: connection.call_after(0.01, fail)
     assert await (await served.say(CALL)).rest() == b""
 
 
