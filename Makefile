@@ -26,6 +26,9 @@ BUILD = $(ENGINE) build $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSI
 	--build-arg REVISION=$(or $(shell git rev-parse HEAD 2>/dev/null),unknown) $(IMAGES_ARGS) -f deploy/images/Dockerfile
 SIZE = $(ENGINE) image inspect --format '{{index .RepoTags 0}} {{.Size}}'
 
+# The tests start processes by the hundred: where nothing compiled is kept, each compiles all of it again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo run test check lint chaos chaos-mutations cluster-test peers bench contracts chart wheels images lock lock-check
 
 help: ## print this

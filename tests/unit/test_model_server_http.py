@@ -216,8 +216,11 @@ async def test_a_silent_connection_is_closed_and_one_that_waits_is_not(start: St
     assert (await waiting.answer())[0] == 200
 
 
-async def test_a_stop_ends_open_calls_and_silent_connections(start: Start) -> None:
-    served = await start(Rule(match="tea", hang=True))
+@pytest.mark.parametrize(
+    "waits", [Rule(match="tea", hang=True), Rule(match="tea", delay_ms=60_000)]
+)
+async def test_a_stop_ends_open_calls_and_silent_connections(start: Start, waits: Rule) -> None:
+    served = await start(waits)
     waiting, silent = await served.say(CALL), await served.client()
     await served.log.wait(lambda: served.log.begun == 1, READ_S)
     await served.house.close(READ_S)
@@ -236,19 +239,31 @@ async def test_a_client_whose_answer_comes_to_nothing_sees_the_connection_end(
     assert await (await served.say(CALL)).rest() == b""
 
 
-async def test_an_open_call_is_in_the_file_at_once_and_an_answered_one_soon(
-    start: Start, tmp_path: Path
+async def test_a_client_whose_late_answer_comes_to_nothing_sees_the_connection_end(
+    start: Start,
 ) -> None:
+    def fail(_: str | None) -> None:
+        raise asyncio.CancelledError
+
+    served = await start()
+    served.house.app = lambda connection: connection.call_after(0.01, fail)
+    assert await (await served.say(CALL)).rest() == b""
+
+
+async def test_a_call_is_in_the_file_soon_though_it_is_open(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "calls.jsonl"
     served = await start(Rule(match="tea", hang=True), log=file)
     await served.say(CALL)
-    await served.log.wait(lambda: served.log.begun == 1, READ_S)
+    await in_file(file, 1)
     (open_call,) = lines(file)
     assert (open_call["phase"], open_call["last_content"]) == ("begin", "tea")
     await (await served.say(CALL.replace(b"tea", b"mud"))).answer()
-
-    async def written() -> bool:
-        return len(lines(file)) >= 3
-
-    await until(written, READ_S, "an answered call is not in the file")
+    await in_file(file, 3)
     assert [line["phase"] for line in lines(file)[1:]] == ["begin", "end"]
+
+
+async def in_file(file: Path, count: int) -> None:
+    async def written() -> bool:
+        return len(lines(file)) >= count
+
+    await until(written, READ_S, f"{count} lines are not in the file")

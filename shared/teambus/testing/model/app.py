@@ -8,7 +8,9 @@ import msgspec
 
 from teambus.testing.model.calls import Asked, CallLog, ScriptedCall
 from teambus.testing.model.connection import (
+    CLIENT_GONE,
     EVENT_STREAM,
+    STOPPED,
     ClientGone,
     Connection,
     Reply,
@@ -84,20 +86,27 @@ class ModelApp:
             self._end(connection, call, *_refused(request))
             return None
         rule = self._rules.take(request) or PLAIN_RULE
-        if self._latency_s or rule.takes_time:
-            self._log.write()
-            return self._take_time(connection, call, request, rule)
-        self._end(connection, call, *_at_once(request, rule))
+        if rule.takes_steps:
+            return self._take_steps(connection, call, request, rule)
+
+        def answer(cut_short: str | None = None) -> None:
+            ending = (cut_short, None) if cut_short else _at_once(request, rule)
+            self._end(connection, call, *ending)
+
+        if delay_s := self._delay_s(rule):
+            connection.call_after(delay_s, answer)
+        else:
+            answer()
         return None
 
-    async def _take_time(
+    async def _take_steps(
         self, connection: Connection, call: ScriptedCall, request: ChatRequest, rule: Rule
     ) -> None:
-        outcome, reply = "stopped", None
+        outcome, reply = STOPPED, None
         try:
-            outcome, reply = await self._in_time(connection, request, rule)
+            outcome, reply = await self._in_steps(connection, request, rule)
         except ClientGone:
-            outcome = "client gone"
+            outcome = CLIENT_GONE
         finally:
             self._end(connection, call, outcome, reply)
 
@@ -108,8 +117,11 @@ class ModelApp:
         if reply is not None:
             connection.reply(reply)
 
-    async def _in_time(self, connection: Connection, request: ChatRequest, rule: Rule) -> Ending:
-        if delay_s := self._latency_s + rule.delay_ms / 1000:
+    def _delay_s(self, rule: Rule) -> float:
+        return self._latency_s + rule.delay_ms / 1000
+
+    async def _in_steps(self, connection: Connection, request: ChatRequest, rule: Rule) -> Ending:
+        if delay_s := self._delay_s(rule):
             await connection.wait(delay_s)
         if rule.hold and not await self._gates.pass_through(rule.hold, connection):
             late = f"held as {rule.hold!r} for {PATIENCE_S:g} s and never released"

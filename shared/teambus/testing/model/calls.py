@@ -70,7 +70,8 @@ class CallLog:
     """Remembers the latest calls and appends each one's beginning and end to a file.
 
     Describing and writing a call costs as much as answering it, so that is done for many at once:
-    within `LAG_S`, before anyone is told of calls, and when `write` or `close` asks for it.
+    within `LAG_S`, before anyone is told of calls, and when `write` or `close` asks for it. Only a
+    server that is killed takes what it had not written with it.
     """
 
     def __init__(self, path: Path | None = None) -> None:

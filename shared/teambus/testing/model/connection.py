@@ -16,6 +16,8 @@ JSON = b"content-type: application/json\r\n"
 EVENT_STREAM = (
     b"content-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n"
 )
+# Why a call has no answer.
+CLIENT_GONE, STOPPED = "client gone", "stopped"
 _STATUSES = frozenset(HTTPStatus)
 _LAST_CHUNK = b"0\r\n\r\n"
 
@@ -35,9 +37,9 @@ class Request(NamedTuple):
 
     def header(self, name: bytes) -> bytes:
         """By its name in lower case; empty when it is not there."""
-        usual = self.headers.get(name.title())
-        if usual is not None:
-            return usual
+        for usual in (name, name.title()):
+            if usual in self.headers:
+                return self.headers[usual]
         return next((value for key, value in self.headers.items() if key.lower() == name), b"")
 
     @property
@@ -70,7 +72,7 @@ def refusal(error: ApiError) -> Reply:
 class Connection:
     """One client, and what it asks now. `when_over` is told once an answer is written."""
 
-    __slots__ = ("_gone", "_pause", "_transport", "_when_over", "request")
+    __slots__ = ("_gone", "_later", "_pause", "_timer", "_transport", "_when_over", "request")
 
     def __init__(self, transport: asyncio.WriteTransport, when_over: Callable[[], None]) -> None:
         self.request = NOTHING
@@ -78,6 +80,7 @@ class Connection:
         self._when_over = when_over
         self._gone = False
         self._pause: asyncio.Future[None] | None = None
+        self._later: Callable[[str | None], None] | None = None
 
     def reply(self, reply: Reply) -> None:
         if reply.fields is EVENT_STREAM:
@@ -85,6 +88,13 @@ class Connection:
         else:
             self._start(reply, reply.body)
         self._when_over()
+
+    def call_after(self, seconds: float, later: Callable[[str | None], None]) -> None:
+        """Without a task: most calls do nothing but wait once. `later` is told what cut that short,
+        `CLIENT_GONE` or `STOPPED`, if something did.
+        """
+        self._later = later
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._call_now)
 
     async def reply_slowly(self, chunks: list[bytes], pause_s: float) -> None:
         """A stream with a pause before each chunk but the first."""
@@ -115,6 +125,12 @@ class Connection:
         """For the server to say; whoever waits here hears of it."""
         self._gone = True
         self._wake()
+        self._call_now(CLIENT_GONE)
+
+    def stop(self) -> None:
+        """The server ends, and with it what it is asked."""
+        self._call_now(STOPPED)
+        self.close()
 
     async def wait(self, seconds: float) -> None:
         """Let time pass, unless the client goes."""
@@ -136,6 +152,17 @@ class Connection:
             coming.remove_done_callback(self._wake)
             coming.cancel()
         return event.is_set()
+
+    def _call_now(self, cut_short: str | None = None) -> None:
+        later, self._later = self._later, None
+        if later is None:
+            return
+        self._timer.cancel()
+        try:
+            later(cut_short)
+        except BaseException:
+            self.close()
+            raise
 
     async def _wait(self, seconds: float | None) -> None:
         """Until woken, `seconds` at most."""

@@ -92,7 +92,7 @@ class HttpProtocol(asyncio.Protocol):
             self._answer_next()
 
     def close(self) -> None:
-        self._transport.close()
+        self._connection.stop()
 
     def on_message_begin(self) -> None:
         self._reading = "head"

@@ -117,11 +117,9 @@ def tool_calls(digest: str, answer: Answer) -> list[ToolCall]:
 
 def usage_of(request: ChatRequest, answer: Answer) -> Usage:
     """Counts spaces: prompts are long, and nobody bills for these tokens."""
-    asked = 0
-    for message in request.messages:
-        asked += _words(message.text)
-        if message.tool_calls:
-            asked += _words_of_calls([call.function for call in message.tool_calls])
+    asked = sum([_words(message.text) for message in request.messages])
+    called = [call.function for message in request.messages for call in message.tool_calls or ()]
+    asked += _words_of_calls(called)
     said = _words_of_calls(answer.calls) if answer.calls else 0
     said += _words(answer.text or "")
     return Usage(asked, said, asked + said)

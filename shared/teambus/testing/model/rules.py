@@ -80,10 +80,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return None
 
     @property
-    def takes_time(self) -> bool:
-        """Whether its answer has to be waited for: for a while, or for the connection to end."""
-        timing = self.hold or self.delay_ms or self.chunk_delay_ms
-        return bool(timing or self.hang or self.drop or self.drop_midway)
+    def takes_steps(self) -> bool:
+        """Whether there is more to it than one answer after a delay."""
+        return bool(self.hold or self.chunk_delay_ms or self.hang or self.drop or self.drop_midway)
 
     @property
     def is_spoken(self) -> bool:

@@ -39,11 +39,6 @@ class Message(msgspec.Struct, frozen=True):
             return self.content
         return "\n".join(part.text for part in self.content or () if part.text)
 
-    @property
-    def parts(self) -> list[Part]:
-        """What it is made of, when it is not just text."""
-        return self.content if isinstance(self.content, list) else []
-
 
 class FunctionSpec(msgspec.Struct, frozen=True):
     name: str
@@ -69,7 +64,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     @property
     def files(self) -> list[SeenFile]:
         """What all messages show besides text, in order."""
-        found = [part.seen() for message in self.messages for part in message.parts]
+        found = [part.seen() for _, parts in _in_parts(self.messages) for part in parts]
         return [seen for seen in found if seen is not None]
 
     @property
@@ -192,11 +187,20 @@ def _conversation_mistake(messages: Sequence[Message]) -> str | None:
 
 
 def _part_mistake(messages: Sequence[Message]) -> str | None:
-    for at, message in enumerate(messages):
-        for part in message.parts:
+    for at, parts in _in_parts(messages):
+        for part in parts:
             if mistake := part.mistake():
                 return f"messages[{at}]: {mistake}"
     return None
+
+
+def _in_parts(messages: Sequence[Message]) -> list[tuple[int, list[Part]]]:
+    """Those that are not just text, by their index."""
+    return [
+        (at, message.content)
+        for at, message in enumerate(messages)
+        if isinstance(message.content, list)
+    ]
 
 
 def _unanswered(at: int, open_calls: set[str]) -> str:
