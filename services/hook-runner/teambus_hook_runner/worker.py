@@ -61,6 +61,8 @@ class Worker:
         if ack_wait_s is None:
             return
         events, redriven = self._queues(ack_wait_s)
+        count = IN_HAND.labels(self.hook.name)
+        count.set_function(lambda: len(events.in_hand) + len(redriven.in_hand))
         async with events.in_hand.heartbeats(), redriven.in_hand.heartbeats():
             async with asyncio.TaskGroup() as work:
                 work.create_task(self._work(events, stop), name="events")
@@ -104,7 +106,6 @@ class Worker:
         if stop.is_set():
             await delivery.nak()
         elif (held := queue.in_hand.take(delivery)) is not None:
-            IN_HAND.labels(self.hook.name).inc()
             queue.hands.take(self._deliver(held, queue.in_hand))
 
     async def _deliver(self, held: Held, in_hand: InHand) -> None:
@@ -122,7 +123,6 @@ class Worker:
             await held.nak(self.keeper.retry_s)
         finally:
             in_hand.let_go(held)
-            IN_HAND.labels(self.hook.name).dec()
 
     async def _verified(self, stop: asyncio.Event) -> float | None:
         """The consumers' `ack_wait`; asked for until it is there, None when told to stop."""
