@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from functools import partial
-from typing import Self
+from typing import Literal, Self
 
 import msgspec
 import structlog
@@ -35,7 +35,7 @@ class Delivery:
         self._reply = message.reply
         self.subject = message.subject
         self.data = message.data
-        self.headers = dict(message.headers or {})
+        self.headers: dict[str, str] = message.headers or {}
         self.attempt, self.seq = _counts(message.reply)
         self.arrived_at = time.monotonic()
 
@@ -110,6 +110,7 @@ class Inbox:
         self._heard_at = 0.0
         self._stale = True
         self._taking = True
+        self._going_back: set[asyncio.Task[None]] = set()
         self._trouble: str | None = None
         self._ask_after = 0.0
 
@@ -155,6 +156,7 @@ class Inbox:
         self._taking = False
         await self._drop_subscription()
         await self.hold_off()
+        await asyncio.gather(*self._going_back, return_exceptions=True)
 
     async def _keep_asked(self, count: int, *, stored_only: bool) -> None:
         if self._silent():
@@ -175,16 +177,13 @@ class Inbox:
     async def _wait(self, stop: asyncio.Event) -> None:
         self._wake.clear()
         stopping = asyncio.ensure_future(stop.wait())
-        waking = asyncio.ensure_future(self._wake.wait())
+        stopping.add_done_callback(self._on_stop)
+        timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._wake.set)
         try:
-            await asyncio.wait(
-                {stopping, waking},
-                timeout=self._heartbeat_s,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await self._wake.wait()
         finally:
+            timer.cancel()
             stopping.cancel()
-            waking.cancel()
 
     async def _ask(self, batch: int, *, stored_only: bool) -> None:
         self._pulls += 1
@@ -199,19 +198,21 @@ class Inbox:
         reply = f"{self._reply}.{self._pulls}"
         await self._bus.client.publish(self._next, msgspec.json.encode(body), reply=reply)
 
-    async def _on_message(self, inbox: str, message: Msg) -> None:
+    def _on_message(self, inbox: str, message: Msg) -> None:
         status = (message.headers or {}).get("Status")
         if status is None:
-            await self._arrive(Delivery(self._bus, message), expected=inbox == self._reply)
+            self._arrive(Delivery(self._bus, message), expected=inbox == self._reply)
         elif inbox == self._reply:
             self._on_status(message, status)
 
-    async def _arrive(self, delivery: Delivery, *, expected: bool) -> None:
+    def _arrive(self, delivery: Delivery, *, expected: bool) -> None:
         if expected:
             self._heard_at = time.monotonic()
             self._asked = max(0, self._asked - 1)
         if not (expected and self._taking):
-            await delivery.nak()
+            giving_back = asyncio.create_task(delivery.nak(), name="give back")
+            self._going_back.add(giving_back)
+            giving_back.add_done_callback(self._going_back.discard)
             return
         self._trouble = None
         self._arrived.append(delivery)
@@ -247,14 +248,18 @@ class Inbox:
         self._stale = True
         self._wake.set()
 
+    def _on_stop(self, stopping: asyncio.Future[Literal[True]]) -> None:
+        if not stopping.cancelled():
+            self._wake.set()
+
     async def _renew(self) -> None:
         """A new reply subject: the server stops sending to the old one and sends elsewhere."""
         self._reply = self._bus.client.new_inbox()
         await self._drop_subscription()
         self._asked = 0
         self._stale = False
-        self._subscription = await self._bus.client.subscribe(
-            f"{self._reply}.*", cb=partial(self._on_message, self._reply)
+        self._subscription = await self._bus.client.listen(
+            f"{self._reply}.*", partial(self._on_message, self._reply)
         )
 
     async def _drop_subscription(self) -> None:
