@@ -167,7 +167,8 @@ class Inbox:
         if self._stale:
             await self._renew()
         wanted = count - self._asked - len(self._arrived)
-        if wanted > 0:
+        # Asked for one by one, every message would cost a question.
+        if wanted > 0 and (stored_only or wanted >= self._asked):
             await self._ask(wanted, stored_only=stored_only)
 
     def _may_ask(self) -> bool:
