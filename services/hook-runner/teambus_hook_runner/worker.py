@@ -24,6 +24,8 @@ from teambus_hook_runner.metrics import IN_HAND
 log = structlog.get_logger(__name__)
 
 BEATS_OF_A_PULL = 5
+LINGER_S = 0.01
+"""A hook that is called in the background is in no hurry, and what comes singly costs twice."""
 REDRIVE_BEAT_S = 5
 """Redrives are rare and in no hurry, so an empty queue is asked after less often."""
 
@@ -96,6 +98,7 @@ class Worker:
             hook_consumer_name(self.hook),
             expires_s=BEATS_OF_A_PULL * queue.beat_s,
             heartbeat_s=queue.beat_s,
+            linger_s=LINGER_S,
         ) as inbox:
             self.pulling.set()
             while self.keeper.is_ready and (free := await queue.hands.free(stop)):

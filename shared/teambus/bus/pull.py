@@ -83,7 +83,8 @@ class Inbox:
 
     Pulls are kept open at the server; one that falls silent, ended in trouble, or was open when
     the connection was lost, is given up and asked again under a new reply subject. Whatever
-    arrives where nobody waits for it any more is given back at once.
+    arrives where nobody waits for it any more is given back at once. With `linger_s` the first
+    message waits so long for more of those that were asked for.
     """
 
     def __init__(
@@ -95,12 +96,14 @@ class Inbox:
         expires_s: float = 5,
         heartbeat_s: float = 1,
         trouble_pause_s: float = 1,
+        linger_s: float = 0,
     ) -> None:
         self._bus = bus
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._expires_s = expires_s
         self._heartbeat_s = heartbeat_s
         self._trouble_pause_s = trouble_pause_s
+        self._linger_s = linger_s
         self._arrived: deque[Delivery] = deque()
         self._asked = 0
         self._pulls = 0
@@ -141,7 +144,9 @@ class Inbox:
         if self._may_ask():
             await self._keep_asked(count, stored_only=stored_only)
         if not self._arrived:
-            await self._wait(stop)
+            await self._wait(stop, self._heartbeat_s)
+            if self._linger_s and self._arrived and self._asked:
+                await self._wait(stop, self._linger_s)
         return [self._arrived.popleft() for _ in range(min(count, len(self._arrived)))]
 
     async def hold_off(self) -> None:
@@ -175,11 +180,11 @@ class Inbox:
         ready = self._bus.connected and not self._bus.full
         return ready and time.monotonic() >= self._ask_after
 
-    async def _wait(self, stop: asyncio.Event) -> None:
+    async def _wait(self, stop: asyncio.Event, wait_s: float) -> None:
         self._wake.clear()
         stopping = asyncio.ensure_future(stop.wait())
         stopping.add_done_callback(self._on_stop)
-        timer = asyncio.get_running_loop().call_later(self._heartbeat_s, self._wake.set)
+        timer = asyncio.get_running_loop().call_later(wait_s, self._wake.set)
         try:
             await self._wake.wait()
         finally:
@@ -217,7 +222,8 @@ class Inbox:
             return
         self._trouble = None
         self._arrived.append(delivery)
-        self._wake.set()
+        if len(self._arrived) == 1 or not self._asked:
+            self._wake.set()
 
     def _on_status(self, message: Msg, status: str) -> None:
         self._heard_at = time.monotonic()
