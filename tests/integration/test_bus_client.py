@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from teambus.bus.client import TOGETHER_S, BusClient
+from teambus.bus.leaving import leave
 from tests.integration.bus_parts import here
 
 WAIT_S = 30
@@ -158,3 +159,17 @@ async def test_what_was_published_goes_out_though_its_turn_of_the_loop_is_long(
             while b"second" not in heard:
                 heard += listener.recv(4096)
         assert heard.index(b"first") < heard.index(b"second")
+
+
+async def test_a_listener_that_left_is_told_no_more(tmp_path: Path) -> None:
+    async with here(tmp_path) as place, place.another() as bus:
+        heard: list[Msg] = []
+        before = set(bus.client._listeners)
+        listening = await bus.client.listen("said.>", heard.append)
+        await bus.client.publish("said.first")
+        await leave(bus, listening)
+        assert [message.subject for message in heard] == ["said.first"]
+        await bus.client.publish("said.second")
+        await bus.barrier()
+        assert len(heard) == 1
+        assert set(bus.client._listeners) == before

@@ -1,10 +1,12 @@
 """Pulling: nothing is parked longer than it must, whatever ends the pull."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 from nats.aio.msg import Msg
 
 from teambus.bus import topology
@@ -54,6 +56,49 @@ async def test_no_more_is_fetched_than_asked_for(tmp_path: Path) -> None:
         assert [delivery.data for delivery in first] == [b"0", b"1"]
         async with place.another() as bus, inbox(bus) as other:
             assert len(await fetch(other, 3, within_s=5)) == 3
+
+
+async def test_more_is_asked_for_when_half_of_it_has_come(tmp_path: Path) -> None:
+    patient = {"heartbeat_s": 20, "expires_s": 60}
+    async with (
+        here(tmp_path) as place,
+        asks(place) as seen,
+        inbox(place.bus, **patient) as pulling,
+    ):
+        for number in range(5):
+            await place.submit(number)
+            assert len(await pulling.fetch(8, NEVER())) == 1
+
+        async def asked_again() -> bool:
+            return len(seen) > 1
+
+        await until(asked_again)
+        assert [msgspec.json.decode(ask.data)["batch"] for ask in seen] == [8, 4]
+
+
+async def test_a_fetch_that_lingers_brings_what_comes_soon_after_the_first(tmp_path: Path) -> None:
+    async with here(tmp_path) as place, inbox(place.bus, linger_s=10, expires_s=30) as pulling:
+        began = time.monotonic()
+        asking = asyncio.create_task(pulling.fetch(3, NEVER()))
+        for number in range(3):
+            await place.submit(number)
+        assert [delivery.data for delivery in await asking] == [b"0", b"1", b"2"]
+        assert time.monotonic() - began < 5, "all it asked for was there"
+
+
+async def test_a_fetch_that_lingers_ends_when_told_to_stop(tmp_path: Path) -> None:
+    async with here(tmp_path) as place, inbox(place.bus, linger_s=60, expires_s=90) as pulling:
+        stop = asyncio.Event()
+        asking = asyncio.create_task(pulling.fetch(2, stop))
+        await place.submit(1)
+
+        async def arrived() -> bool:
+            return pulling.asked == 1
+
+        await until(arrived)
+        stop.set()
+        async with asyncio.timeout(5):
+            assert [delivery.data for delivery in await asking] == [b"1"]
 
 
 async def test_what_arrives_before_closing_is_given_back_at_once(tmp_path: Path) -> None:

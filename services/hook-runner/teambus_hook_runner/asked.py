@@ -1,7 +1,8 @@
 """A call as the hook-runner asks for it, and what can come of asking."""
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from teambus_hook_runner.wire import Raised, Returned
 
@@ -10,24 +11,21 @@ class Unavailable(Exception):
     """no process could be started for the hook"""
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupted:
+class Interrupted(msgspec.Struct, frozen=True):
     """The process was lost, but not because of this call."""
 
 
 Answer: TypeAlias = Returned | Raised | Interrupted
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How long a process may take to start, and a call to yield once its time is over."""
 
     start_timeout_s: float
     kill_after_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A call to be made, by whichever process."""
 
     hook: str

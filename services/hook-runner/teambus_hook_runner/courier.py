@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -77,6 +77,8 @@ class Courier:
         self._schedule = RetrySchedule(
             hook.attempts_max, hook.backoff_s, desk.patience.backoff_max_s
         )
+        self._call_seconds = CALL_SECONDS.labels(hook.name)
+        self._delivered = DELIVERIES.labels(hook.name, "delivered")
 
     async def deliver(self, held: Held) -> None:
         """Settle one delivery: done, to be tried again, buried, or given back.
@@ -149,7 +151,7 @@ class Courier:
                 answer = called.answer = await self._call(parcel, past, called.traceparent)
         finally:
             self._desk.calling.end(parcel.addressed)
-        CALL_SECONDS.labels(self._hook.name).observe(time.monotonic() - began)
+        self._call_seconds.observe(time.monotonic() - began)
         if isinstance(answer, Returned):
             await self._settle_delivered(parcel, past)
         else:
@@ -178,7 +180,7 @@ class Courier:
         outcome = outcome_of(parcel.addressed, past, "delivered", past.attempts + 1)
         await self._note(outcome, after=None)
         await self._settle(parcel, past)
-        self._count("delivered")
+        self._delivered.inc()
         log.debug("delivered", attempt=outcome.attempt)
 
     async def _settle(self, parcel: Parcel, past: Past) -> None:
@@ -199,7 +201,7 @@ class Courier:
             asked_s=answer.retry_after_s,
         )
         if isinstance(verdict, GiveUp):
-            now = replace(past, outcome=failed)
+            now = msgspec.structs.replace(past, outcome=failed)
             await self._bury(parcel, now, f"{verdict.reason}: {answer.error}", answer.traceback)
             return
         failed = msgspec.structs.replace(failed, retry_at=time.time() + verdict.delay_s)

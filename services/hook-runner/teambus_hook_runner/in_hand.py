@@ -63,6 +63,9 @@ class InHand:
         self._ack_wait_s = ack_wait_s
         self._held: dict[int, Held] = {}
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def take(self, delivery: Delivery) -> Held | None:
         """None when it is in hand already: then only its handle is replaced."""
         held = self._held.get(delivery.seq)

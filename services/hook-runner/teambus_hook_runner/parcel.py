@@ -1,6 +1,6 @@
 """A delivery that was opened: the event in it, and which of its deliveries to the hook it is."""
 
-from dataclasses import dataclass
+import msgspec
 
 from teambus.bus.bodies import Bodies
 from teambus.contracts.hook import RedriveDelivery, delivery_id
@@ -11,8 +11,7 @@ from teambus.contracts.subjects import RedriveSubject
 from teambus_hook_runner.in_hand import Held
 
 
-@dataclass(frozen=True, slots=True)
-class Addressed:
+class Addressed(msgspec.Struct, frozen=True):
     """An event on its way to one hook. `generation` 0 is the ordinary delivery; each redrive or
     replay, whose id is `replay`, is one more.
     """
@@ -27,8 +26,7 @@ class Addressed:
         return delivery_id(self.event.tenant, self.hook, self.event.run_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(msgspec.Struct, frozen=True):
     """`body` is the event as the hook's process gets it."""
 
     held: Held

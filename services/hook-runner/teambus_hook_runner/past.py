@@ -1,7 +1,8 @@
 """How a delivery stood before now: what was recorded of it, and what follows from that."""
 
 import time
-from dataclasses import dataclass
+
+import msgspec
 
 from teambus.contracts.hook import DeadLetter, HookFailure, HookOutcome
 from teambus_hook_runner.parcel import Parcel
@@ -10,8 +11,7 @@ SOON_S = 0.05
 """A retry this much too early is in time: clocks differ."""
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(msgspec.Struct, frozen=True):
     """`seq` is where the outcome is written; the next one goes on top of that, or nowhere.
 
     `overtaken`: the event was redriven since, so this delivery is nobody's business any more.

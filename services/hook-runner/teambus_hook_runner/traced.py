@@ -7,7 +7,7 @@ delivery that was asked for again belongs to the trace of whoever asked.
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from teambus.contracts.tracing import TraceContext, new_span_id, new_trace_id
@@ -26,12 +26,15 @@ class Called:
     answer: Returned | Raised | None = None
 
 
-@contextmanager
-def delivering(tracer: Tracer | None, parcel: Parcel, attempt: int) -> Iterator[Called]:
+def delivering(
+    tracer: Tracer | None, parcel: Parcel, attempt: int
+) -> AbstractContextManager[Called]:
     """Tell of the call that is made in the block."""
-    if tracer is None:
-        yield Called()
-        return
+    return nullcontext(Called()) if tracer is None else _told(tracer, parcel, attempt)
+
+
+@contextmanager
+def _told(tracer: Tracer, parcel: Parcel, attempt: int) -> Iterator[Called]:
     asker = TraceContext.of(parcel.held.delivery.headers)
     here = _context(tracer, asker)
     called, began_at = Called(here.traceparent), time.time()

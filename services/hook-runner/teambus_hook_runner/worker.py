@@ -24,6 +24,8 @@ from teambus_hook_runner.metrics import IN_HAND
 log = structlog.get_logger(__name__)
 
 BEATS_OF_A_PULL = 5
+LINGER_S = 0.01
+"""A hook that is called in the background is in no hurry, and what comes singly costs twice."""
 REDRIVE_BEAT_S = 5
 """Redrives are rare and in no hurry, so an empty queue is asked after less often."""
 
@@ -61,6 +63,8 @@ class Worker:
         if ack_wait_s is None:
             return
         events, redriven = self._queues(ack_wait_s)
+        count = IN_HAND.labels(self.hook.name)
+        count.set_function(lambda: len(events.in_hand) + len(redriven.in_hand))
         async with events.in_hand.heartbeats(), redriven.in_hand.heartbeats():
             async with asyncio.TaskGroup() as work:
                 work.create_task(self._work(events, stop), name="events")
@@ -94,6 +98,7 @@ class Worker:
             hook_consumer_name(self.hook),
             expires_s=BEATS_OF_A_PULL * queue.beat_s,
             heartbeat_s=queue.beat_s,
+            linger_s=LINGER_S,
         ) as inbox:
             self.pulling.set()
             while self.keeper.is_ready and (free := await queue.hands.free(stop)):
@@ -104,7 +109,6 @@ class Worker:
         if stop.is_set():
             await delivery.nak()
         elif (held := queue.in_hand.take(delivery)) is not None:
-            IN_HAND.labels(self.hook.name).inc()
             queue.hands.take(self._deliver(held, queue.in_hand))
 
     async def _deliver(self, held: Held, in_hand: InHand) -> None:
@@ -122,7 +126,6 @@ class Worker:
             await held.nak(self.keeper.retry_s)
         finally:
             in_hand.let_go(held)
-            IN_HAND.labels(self.hook.name).dec()
 
     async def _verified(self, stop: asyncio.Event) -> float | None:
         """The consumers' `ack_wait`; asked for until it is there, None when told to stop."""

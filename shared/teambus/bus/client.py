@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from teambus.bus.access import Access
 from teambus.bus.admission import AdmittedClient
@@ -29,16 +30,15 @@ class BusClient(AdmittedClient):
         self._going = False
         self._kept_since = 0.0
 
-    async def listen(self, subject: str, tell: Callable[[Msg], None]) -> None:
-        """Subscribe for as long as the client lives. `tell` is called while the connection is being
-        read, so it must be quick.
-        """
+    async def listen(self, subject: str, tell: Callable[[Msg], None]) -> Subscription:
+        """Subscribe. `tell` is called while the connection is being read, so it must be quick."""
 
         async def never(message: Msg) -> None:
             raise AssertionError(message.subject)
 
         subscription = await self.subscribe(subject, cb=never)
         self._listeners[subscription._id] = tell
+        return subscription
 
     async def publish(
         self,
@@ -115,9 +115,14 @@ class BusClient(AdmittedClient):
                 found[name] = value.strip(" \t\r\n\v\f")
         return found
 
+    def _forget(self, sid: int, max_msgs: int = 0) -> None:
+        super()._remove_sub(sid, max_msgs)
+        self._listeners.pop(sid, None)
+
     # Under these names the client calls them.
     _process_msg = _hear
     _parse_header_lines = _read_head
+    _remove_sub = _forget
 
 
 def _command(

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from functools import partial
-from typing import Self
+from typing import Literal, Self
 
 import msgspec
 import structlog
@@ -35,7 +35,7 @@ class Delivery:
         self._reply = message.reply
         self.subject = message.subject
         self.data = message.data
-        self.headers = dict(message.headers or {})
+        self.headers: dict[str, str] = message.headers or {}
         self.attempt, self.seq = _counts(message.reply)
         self.arrived_at = time.monotonic()
 
@@ -83,7 +83,8 @@ class Inbox:
 
     Pulls are kept open at the server; one that falls silent, ended in trouble, or was open when
     the connection was lost, is given up and asked again under a new reply subject. Whatever
-    arrives where nobody waits for it any more is given back at once.
+    arrives where nobody waits for it any more is given back at once. With `linger_s` the first
+    message waits so long for more of those that were asked for.
     """
 
     def __init__(
@@ -95,12 +96,14 @@ class Inbox:
         expires_s: float = 5,
         heartbeat_s: float = 1,
         trouble_pause_s: float = 1,
+        linger_s: float = 0,
     ) -> None:
         self._bus = bus
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._expires_s = expires_s
         self._heartbeat_s = heartbeat_s
         self._trouble_pause_s = trouble_pause_s
+        self._linger_s = linger_s
         self._arrived: deque[Delivery] = deque()
         self._asked = 0
         self._pulls = 0
@@ -110,6 +113,7 @@ class Inbox:
         self._heard_at = 0.0
         self._stale = True
         self._taking = True
+        self._going_back: set[asyncio.Task[None]] = set()
         self._trouble: str | None = None
         self._ask_after = 0.0
 
@@ -140,7 +144,9 @@ class Inbox:
         if self._may_ask():
             await self._keep_asked(count, stored_only=stored_only)
         if not self._arrived:
-            await self._wait(stop)
+            await self._wait(stop, self._heartbeat_s)
+            if self._linger_s and self._arrived and self._asked:
+                await self._wait(stop, self._linger_s)
         return [self._arrived.popleft() for _ in range(min(count, len(self._arrived)))]
 
     async def hold_off(self) -> None:
@@ -155,6 +161,7 @@ class Inbox:
         self._taking = False
         await self._drop_subscription()
         await self.hold_off()
+        await asyncio.gather(*self._going_back, return_exceptions=True)
 
     async def _keep_asked(self, count: int, *, stored_only: bool) -> None:
         if self._silent():
@@ -165,26 +172,24 @@ class Inbox:
         if self._stale:
             await self._renew()
         wanted = count - self._asked - len(self._arrived)
-        if wanted > 0:
+        # Asked for one by one, every message would cost a question.
+        if wanted > 0 and (stored_only or wanted >= self._asked):
             await self._ask(wanted, stored_only=stored_only)
 
     def _may_ask(self) -> bool:
         ready = self._bus.connected and not self._bus.full
         return ready and time.monotonic() >= self._ask_after
 
-    async def _wait(self, stop: asyncio.Event) -> None:
+    async def _wait(self, stop: asyncio.Event, wait_s: float) -> None:
         self._wake.clear()
         stopping = asyncio.ensure_future(stop.wait())
-        waking = asyncio.ensure_future(self._wake.wait())
+        stopping.add_done_callback(self._on_stop)
+        timer = asyncio.get_running_loop().call_later(wait_s, self._wake.set)
         try:
-            await asyncio.wait(
-                {stopping, waking},
-                timeout=self._heartbeat_s,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await self._wake.wait()
         finally:
+            timer.cancel()
             stopping.cancel()
-            waking.cancel()
 
     async def _ask(self, batch: int, *, stored_only: bool) -> None:
         self._pulls += 1
@@ -199,23 +204,26 @@ class Inbox:
         reply = f"{self._reply}.{self._pulls}"
         await self._bus.client.publish(self._next, msgspec.json.encode(body), reply=reply)
 
-    async def _on_message(self, inbox: str, message: Msg) -> None:
+    def _on_message(self, inbox: str, message: Msg) -> None:
         status = (message.headers or {}).get("Status")
         if status is None:
-            await self._arrive(Delivery(self._bus, message), expected=inbox == self._reply)
+            self._arrive(Delivery(self._bus, message), expected=inbox == self._reply)
         elif inbox == self._reply:
             self._on_status(message, status)
 
-    async def _arrive(self, delivery: Delivery, *, expected: bool) -> None:
+    def _arrive(self, delivery: Delivery, *, expected: bool) -> None:
         if expected:
             self._heard_at = time.monotonic()
             self._asked = max(0, self._asked - 1)
         if not (expected and self._taking):
-            await delivery.nak()
+            giving_back = asyncio.create_task(delivery.nak(), name="give back")
+            self._going_back.add(giving_back)
+            giving_back.add_done_callback(self._going_back.discard)
             return
         self._trouble = None
         self._arrived.append(delivery)
-        self._wake.set()
+        if len(self._arrived) == 1 or not self._asked:
+            self._wake.set()
 
     def _on_status(self, message: Msg, status: str) -> None:
         self._heard_at = time.monotonic()
@@ -247,14 +255,18 @@ class Inbox:
         self._stale = True
         self._wake.set()
 
+    def _on_stop(self, stopping: asyncio.Future[Literal[True]]) -> None:
+        if not stopping.cancelled():
+            self._wake.set()
+
     async def _renew(self) -> None:
         """A new reply subject: the server stops sending to the old one and sends elsewhere."""
         self._reply = self._bus.client.new_inbox()
         await self._drop_subscription()
         self._asked = 0
         self._stale = False
-        self._subscription = await self._bus.client.subscribe(
-            f"{self._reply}.*", cb=partial(self._on_message, self._reply)
+        self._subscription = await self._bus.client.listen(
+            f"{self._reply}.*", partial(self._on_message, self._reply)
         )
 
     async def _drop_subscription(self) -> None:
