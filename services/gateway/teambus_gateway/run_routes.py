@@ -70,7 +70,8 @@ def add_run_routes(app: FastAPI, parts: Parts, kind: Kind) -> None:
     async def get_run_hooks(request: Request) -> Response:
         return await _hooks(parts, kind, request)
 
-    app.include_router(router)
+    # Not as a router inside a router, which would be looked through twice.
+    app.router.routes.extend(router.routes)
 
 
 async def _submit(parts: Parts, kind: Kind, request: Request) -> Response:
