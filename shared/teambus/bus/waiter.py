@@ -140,13 +140,13 @@ class Listener:
         self, message: Msg, request_seq: int | None
     ) -> RunEnd | RunRefused | None:
         """`live` subjects do not name the team; the header does."""
-        headers = dict(message.headers or {})
+        headers = message.headers or {}
         subject = headers.get("Nats-Subject")
         if subject == self._completed:
             return await _read(self._bodies, message.data, headers)
         return _refusal(message.data, request_seq) if subject == self._refused else None
 
-    async def on_message(self, message: Msg) -> None:
+    def on_message(self, message: Msg) -> None:
         if self._hear_frames is not None and message.subject.endswith(FRAMES_HEARD):
             self._hear_frames(message)
         elif message.subject.endswith((".completed", ".refused")) and not self._heard.full():
@@ -173,7 +173,7 @@ class Waiter:
         """Listen while the block runs; `hear_frames` is given each batch of frames as it comes."""
         listener = Listener(self._bus, self._bodies, run, hear_frames)
         heard = subjects.live(run.tenant, run.run_id, "*" if hear_frames is None else ">")
-        subscription = await self._bus.client.subscribe(heard, cb=listener.on_message)
+        subscription = await self._bus.client.listen(heard, listener.on_message)
         self._bus.reconnect_listeners.add(listener.wake)
         self._open.add(listener)
         if self._given_up:
@@ -183,8 +183,7 @@ class Waiter:
         finally:
             self._open.discard(listener)
             self._bus.reconnect_listeners.discard(listener.wake)
-            if not self._bus.client.is_closed:
-                await subscription.unsubscribe()
+            await self._bus.client.unlisten(subscription)
 
     async def end_of(self, run: RunKey) -> RunEnd | None:
         """The end of a run, as the stream's leader knows it."""
