@@ -65,6 +65,8 @@ class MediaStore:
         """Return when all are stored, which is before the run is asked for: no run ever lacks a
         file that its caller sent. What is stored for a request that then fails is never read.
         """
+        if not attachments:
+            return
         with BusProblems(run_id, self.retry_after_s):
             try:
                 await self._put(run_id, attachments)
