@@ -4,7 +4,7 @@ a request may be, how long head and body may take to come, how many connections 
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import msgspec
 import structlog
@@ -18,6 +18,7 @@ BODY_GRACE_S = 5
 """An endpoint that reads a body gives up itself, with an answer; this is for those that do not."""
 STALL_GRACE_S = 2
 """A stream gives up such a client itself, and says so."""
+HELD_BYTES_MAX = 64 * 1024
 FLUSH_S = 5
 """What a connection that is closed gets to take its last answer."""
 
@@ -54,6 +55,48 @@ class Refusal:
         return STATUS_LINE[self.status] + head.encode() + body
 
 
+class Outgoing:
+    """A connection's transport that sends what is written in one turn of the loop in one go, as
+    uvicorn writes the head and the body of each answer by themselves.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._held:
+            self._loop.call_soon(self._go)
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > HELD_BYTES_MAX:
+            self._go()
+
+    def close(self) -> None:
+        self._go()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def get_write_buffer_size(self) -> int:
+        return self._held_bytes + self._transport.get_write_buffer_size()
+
+    def _go(self) -> None:
+        if self._held and not self._transport.is_closing():
+            self._transport.write(b"".join(self._held))
+        self._held.clear()
+        self._held_bytes = 0
+
+
 class _HeadTooLarge(Exception):
     """stops the parser"""
 
@@ -84,6 +127,7 @@ class Connection(HttpToolsProtocol):
             self._refuse(Refusal(503, detail, "too_many_connections", limits.retry_after_s))
             return
         super().connection_made(transport)
+        self.transport = cast(asyncio.Transport, Outgoing(transport, self.loop))
         self._wait(limits.head_timeout_s, self._head_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -93,12 +137,12 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_head and self._waiting is None:
-            self._wait(self.limits.head_timeout_s, self._head_is_late)
         self._head_bytes += len(data)
         super().data_received(data)
-        if not self._is_head and self._waiting is None:
+        if self._waiting is None and not self._is_head:
             self._wait(self.limits.body_timeout_s + BODY_GRACE_S, self._body_is_late)
+        elif self._waiting is None and self._head_bytes:
+            self._wait(self.limits.head_timeout_s, self._head_is_late)
         if self._is_head and self._head_bytes > self.limits.head_bytes_max:
             self._refuse(self._too_large())
 

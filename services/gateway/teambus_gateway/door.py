@@ -3,8 +3,7 @@ sent to another gateway at once.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,7 +14,9 @@ UPLOAD_S = 2
 
 
 class Door:
-    """Lets requests in until it is shut."""
+    """Lets requests in until it is shut: `with` is to be inside while the block runs. Raises
+    `Problem` 503 when it is shut.
+    """
 
     def __init__(self, *, retry_after_s: int) -> None:
         self._retry_after_s = retry_after_s
@@ -24,19 +25,16 @@ class Door:
         self.inside = 0
         self.shut = asyncio.Event()
 
-    @contextmanager
-    def enter(self) -> Iterator[None]:
-        """Be inside while the block runs. Raises `Problem` 503 when it is shut."""
+    def __enter__(self) -> None:
         if self.shut.is_set():
             raise self.refusal()
         self.inside += 1
         self._empty.clear()
-        try:
-            yield
-        finally:
-            self.inside -= 1
-            if not self.inside:
-                self._empty.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.inside -= 1
+        if not self.inside:
+            self._empty.set()
 
     async def emptied(self, wait_s: float) -> bool:
         """Whether the last one inside leaves within `wait_s`."""
@@ -70,7 +68,7 @@ class Doorkeeper:
             await self._app(scope, receive, send)
             return
         try:
-            with self._door.enter():
+            with self._door:
                 await self._app(scope, receive, send)
         except Problem as refused:
             await _read_to_the_end(receive)

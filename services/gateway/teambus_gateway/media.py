@@ -12,7 +12,7 @@ from teambus.bus.errors import BusUnavailable, StreamFull
 from teambus.contracts.ids import RunId
 from teambus.contracts.media import Media, MediaKind
 from teambus.domain.media import object_name
-from teambus_gateway.problems import Problem, bus_problems
+from teambus_gateway.problems import BusProblems, Problem
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,9 @@ class MediaStore:
         """Return when all are stored, which is before the run is asked for: no run ever lacks a
         file that its caller sent. What is stored for a request that then fails is never read.
         """
-        with bus_problems(run_id, self.retry_after_s):
+        if not attachments:
+            return
+        with BusProblems(run_id, self.retry_after_s):
             try:
                 await self._put(run_id, attachments)
             except StreamFull as error:

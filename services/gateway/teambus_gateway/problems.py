@@ -1,7 +1,5 @@
 """What the gateway says when it cannot do what was asked: one shape for HTTP and for the bus."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -50,44 +48,37 @@ def missing(place: tuple[str, str]) -> Problem:
     return field_problem("missing", place, "Field required", None)
 
 
-@contextmanager
-def bus_problems(run_id: str, retry_after_s: int) -> Iterator[None]:
-    """Say what a failure of the bus means for a submission."""
-    try:
-        yield
-    except QuotaExceeded as error:
-        raise Problem(
-            429,
-            "too many runs of this team or agent are waiting; try again later",
-            "quota_exceeded",
-            retry_after_s=retry_after_s,
-            run_id=run_id,
-        ) from error
-    except StreamFull as error:
-        log.error("a stream is full", error=str(error))
-        raise Problem(
-            503,
-            "the bus is full; try again later",
-            "bus_full",
-            retry_after_s=retry_after_s,
-            run_id=run_id,
-        ) from error
-    except BusUnavailable as error:
-        log.error("the bus does not answer", error=str(error))
-        raise Problem(
-            503,
-            "the bus did not answer in time, so whether the run was accepted is unknown; "
-            "ask for the run by its id, or send the same request again with an Idempotency-Key",
-            "outcome_unknown",
-            retry_after_s=retry_after_s,
-            run_id=run_id,
-        ) from error
-    except BusError as error:
+class BusProblems:
+    """Says, when the bus fails in a block, what that means for a submission: raises `Problem`."""
+
+    def __init__(self, run_id: str, retry_after_s: int) -> None:
+        self._run_id = run_id
+        self._retry_after_s = retry_after_s
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, BusError):
+            raise self._problem(error) from error
+
+    def _problem(self, error: BusError) -> Problem:
+        if isinstance(error, QuotaExceeded):
+            detail = "too many runs of this team or agent are waiting; try again later"
+            return self._said(429, detail, "quota_exceeded")
+        if isinstance(error, StreamFull):
+            log.error("a stream is full", error=str(error))
+            return self._said(503, "the bus is full; try again later", "bus_full")
+        if isinstance(error, BusUnavailable):
+            log.error("the bus does not answer", error=str(error))
+            detail = (
+                "the bus did not answer in time, so whether the run was accepted is unknown; "
+                "ask for the run by its id, or send the same request again with an Idempotency-Key"
+            )
+            return self._said(503, detail, "outcome_unknown")
         log.error("the bus refused", error=str(error))
-        raise Problem(
-            503,
-            "the bus refused the request; the gateway's log says why",
-            "bus_refused",
-            retry_after_s=retry_after_s,
-            run_id=run_id,
-        ) from error
+        detail = "the bus refused the request; the gateway's log says why"
+        return self._said(503, detail, "bus_refused")
+
+    def _said(self, status: int, detail: str, code: str) -> Problem:
+        return Problem(status, detail, code, retry_after_s=self._retry_after_s, run_id=self._run_id)

@@ -57,7 +57,7 @@ class Questions:
 
     async def _told(self, answer: Answer, question: Question) -> Reply | None:
         try:
-            with self._parts.door.enter(), self._serving(question):
+            with self._parts.door, self._serving(question):
                 return await answer(question)
         except Problem as problem:
             log.debug("refused", subject=question.subject, detail=problem.detail)

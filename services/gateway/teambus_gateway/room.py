@@ -1,31 +1,31 @@
 """How much this process holds at once, of bodies and of callers: more is refused, not queued."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from teambus_gateway.problems import Problem
 
 
 class Places:
-    """A number of callers; `what` they do goes into the refusal."""
+    """A number of callers; `what` they do goes into the refusal.
 
-    def __init__(self, places_max: int, what: str, code: str) -> None:
+    `with` takes a place while the block runs. Raises `Problem` 503 when there is none.
+    """
+
+    def __init__(self, places_max: int, what: str, code: str, *, retry_after_s: int) -> None:
         self._places_max = places_max
         self._what = what
         self._code = code
+        self._retry_after_s = retry_after_s
         self.taken = 0
 
-    @contextmanager
-    def take(self, retry_after_s: int) -> Iterator[None]:
-        """A place while the block runs. Raises `Problem` 503 when there is none."""
+    def __enter__(self) -> None:
         if self.taken >= self._places_max:
             detail = f"too many {self._what} at this gateway; try again later"
-            raise Problem(503, detail, self._code, retry_after_s=retry_after_s)
+            raise Problem(503, detail, self._code, retry_after_s=self._retry_after_s)
         self.taken += 1
-        try:
-            yield
-        finally:
-            self.taken -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self.taken -= 1
 
 
 class Room:
@@ -36,14 +36,9 @@ class Room:
         self._retry_after_s = retry_after_s
         self.held = 0
 
-    @contextmanager
-    def hold(self) -> Iterator["Hold"]:
-        """Room for one body while the block runs, as much as it turns out to need."""
-        hold = Hold(self)
-        try:
-            yield hold
-        finally:
-            self.held -= hold.held
+    def hold(self) -> "Hold":
+        """Room for one body while a block runs, as much as it turns out to need."""
+        return Hold(self)
 
     def take(self, count: int) -> bool:
         if self.held + count > self._bytes_max:
@@ -63,6 +58,12 @@ class Hold:
         self._room = room
         self._refused = False
         self.held = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._room.held -= self.held
 
     def grow(self, count: int) -> bool:
         """Whether there was room for so much more; if not, nothing is held from then on."""

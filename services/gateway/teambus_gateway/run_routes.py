@@ -70,12 +70,12 @@ def add_run_routes(app: FastAPI, parts: Parts, kind: Kind) -> None:
     async def get_run_hooks(request: Request) -> Response:
         return await _hooks(parts, kind, request)
 
-    app.include_router(router)
+    # Not as a router inside a router, which would be looked through twice.
+    app.router.routes.extend(router.routes)
 
 
 async def _submit(parts: Parts, kind: Kind, request: Request) -> Response:
-    asked = await _asked(parts, kind, request)
-    component = await _component(parts, kind, request)
+    component, asked = await _asked(parts, kind, request)
     return await _reply(parts, component, asked, is_indexed=asked.background)
 
 
@@ -95,8 +95,10 @@ async def _reply(
     return Response(run_body(component, end.output), media_type="application/json")
 
 
-async def _asked(parts: Parts, kind: Kind, request: Request) -> Submission:
-    """The submission, its files stored. They are not in memory any more while it is waited for."""
+async def _asked(parts: Parts, kind: Kind, request: Request) -> tuple[Description, Submission]:
+    """Who is asked, and the submission, its files stored. They are not in memory any more while it
+    is waited for.
+    """
     id_ = request.path_params[f"{kind}_id"]
     with parts.room.hold() as hold:
         form = await read_form(request, parts.form_limits, hold)
@@ -110,7 +112,7 @@ async def _asked(parts: Parts, kind: Kind, request: Request) -> Submission:
             detail = f"Background execution requires a database to be configured on the {kind}"
             raise Problem(400, detail)
         await parts.media.put(asked.request.run_id, attachments)
-    return asked
+    return component, asked
 
 
 async def _begin(parts: Parts, asked: Submission) -> Response:

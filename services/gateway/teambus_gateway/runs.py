@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote
 
 import structlog
@@ -22,7 +23,7 @@ from teambus.contracts.media import FILES_BUCKET
 from teambus.contracts.output import RunStatus
 from teambus.contracts.run import RunAccepted, RunRefused, request_digest
 from teambus_gateway.outcomes import answered, conflict, in_use_or_reused, status_of
-from teambus_gateway.problems import Problem, bus_problems
+from teambus_gateway.problems import BusProblems, Problem
 from teambus_gateway.refusals import Refusals
 from teambus_gateway.room import Places
 from teambus_gateway.submission import Submission, run_path
@@ -64,8 +65,9 @@ class Runs:
         self._files = Bodies(bus, FILES_BUCKET)
         remember_s = limits.retry_after_s + 1
         self._refusals = Refusals(self._requests, self._events, remember_s=remember_s)
-        self._waiting = Places(limits.waiting_max, "callers are waiting", "too_many_waiting")
-        self.streams = Places(limits.streams_max, "streams are open", "too_many_streams")
+        places = partial(Places, retry_after_s=limits.retry_after_s)
+        self._waiting = places(limits.waiting_max, "callers are waiting", "too_many_waiting")
+        self.streams = places(limits.streams_max, "streams are open", "too_many_streams")
         self._given_up = False
 
     async def answer(self, asked: Submission) -> RunEnd:
@@ -74,10 +76,7 @@ class Runs:
         Raises `Problem`; after 504 and after a caller that has gone, the run goes on.
         """
         run_id = asked.request.run_id
-        with (
-            self._waiting.take(self.limits.retry_after_s),
-            bus_problems(run_id, self.limits.retry_after_s),
-        ):
+        with self._waiting, BusProblems(run_id, self.limits.retry_after_s):
             async with self._waiter.listening(asked.key) as listener:
                 if asked.may_be_repeated and (before := await self._attach(asked)).end:
                     return answered(before.end, run_id)
@@ -93,13 +92,13 @@ class Runs:
 
     async def start(self, asked: Submission) -> int:
         """Submit without waiting; returns the sequence of the request."""
-        with bus_problems(asked.request.run_id, self.limits.retry_after_s):
+        with BusProblems(asked.request.run_id, self.limits.retry_after_s):
             await self._attach(asked)
             return await self._request(asked)
 
     async def begin(self, asked: Submission) -> RunStatus:
         """Submit without waiting; where the run stands. Once this returns the run is accepted."""
-        with bus_problems(asked.request.run_id, self.limits.retry_after_s):
+        with BusProblems(asked.request.run_id, self.limits.retry_after_s):
             before = await self._attach(asked)
             if before.end is not None:
                 return status_of(before.end)
@@ -111,7 +110,7 @@ class Runs:
     @asynccontextmanager
     async def streamed(self, asked: Submission) -> AsyncIterator[Feed]:
         """Submit, and read what the run says from its first word while the block runs."""
-        with self.streams.take(self.limits.retry_after_s):
+        with self.streams:
             is_new = not asked.may_be_repeated
             async with self.feeds.reading(asked.key, is_new=is_new) as (feed, listener):
                 await self._submit(asked, feed, listener)
@@ -120,7 +119,7 @@ class Runs:
     @asynccontextmanager
     async def followed(self, run: RunKey, end: RunEnd | None, *, after: int) -> AsyncIterator[Feed]:
         """Read what a run says after a frame while the block runs; `end` if that is known."""
-        with self.streams.take(self.limits.retry_after_s):
+        with self.streams:
             async with self.feeds.reading(run, after=after) as (feed, listener):
                 if end is None:
                     feed.follow(listener, None)
@@ -140,8 +139,7 @@ class Runs:
 
     async def wait(self, run: RunKey, wait_s: float) -> RunEnd | None:
         """The end of a run whoever submitted it, or None when it has not come."""
-        retry_after_s = self.limits.retry_after_s
-        with self._waiting.take(retry_after_s), bus_problems(run.run_id, retry_after_s):
+        with self._waiting, BusProblems(run.run_id, self.limits.retry_after_s):
             async with self._waiter.listening(run) as listener:
                 if (end := await self._waiter.end_of(run)) is not None:
                     return end
@@ -165,7 +163,7 @@ class Runs:
         """Submit, and tell a feed what to wait for. A client that leaves meanwhile changes nothing:
         a run that is known to be accepted and never asked for would be PENDING for ever.
         """
-        with bus_problems(asked.request.run_id, self.limits.retry_after_s):
+        with BusProblems(asked.request.run_id, self.limits.retry_after_s):
             found = await asyncio.shield(self._attach_or_submit(asked))
             if isinstance(found, RunEnd):
                 feed.has_ended(found)

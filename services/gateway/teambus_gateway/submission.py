@@ -132,8 +132,9 @@ def read_submission(
 
 def check_supported(form: Form) -> None:
     """Raises `Problem` 501 for what is asked of a later release."""
-    given = {name for name, value in form.fields.items() if value.strip().lower() not in NOTHING}
-    if later := [name for name in NOT_YET if name in given]:
+    given = form.fields
+    later = [each for each in NOT_YET if given.get(each, "").strip().lower() not in NOTHING]
+    if later:
         raise Problem(501, f"not supported yet: {', '.join(later)}", "not_supported")
 
 

@@ -31,12 +31,12 @@ class BusClient(AdmittedClient):
         self._kept_since = 0.0
 
     async def listen(self, subject: str, tell: Callable[[Msg], None]) -> Subscription:
-        """Subscribe. `tell` is called while the connection is being read, so it must be quick."""
-
-        async def never(message: Msg) -> None:
-            raise AssertionError(message.subject)
-
-        subscription = await self.subscribe(subject, cb=never)
+        """Subscribe without a task and a queue. `tell` is called while the connection is being
+        read, so it must be quick.
+        """
+        nobody: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        nobody.cancel()
+        subscription = await self.subscribe(subject, future=nobody)
         self._listeners[subscription._id] = tell
         return subscription
 
@@ -58,12 +58,7 @@ class BusClient(AdmittedClient):
         self.stats["out_bytes"] += len(payload)
         self._pending.append(command)
         self._pending_data_size += len(command)
-        if not self._going:
-            self._going = True
-            self._kept_since = time.perf_counter()
-            asyncio.get_running_loop().call_soon(self._end_turn)
-        elif time.perf_counter() - self._kept_since > TOGETHER_S:
-            self._go()
+        self._go_soon()
 
     def _is_free(self, size: int) -> bool:
         """Whether the server is there and takes what is sent: else the client bounds it."""
@@ -74,6 +69,20 @@ class BusClient(AdmittedClient):
             return False
         lag: int = writer.transport.get_write_buffer_size() + self._pending_data_size
         return lag <= self._max_pending_size
+
+    def _go_soon(self) -> None:
+        if not self._going:
+            self._going = True
+            self._kept_since = time.perf_counter()
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        elif time.perf_counter() - self._kept_since > TOGETHER_S:
+            self._go()
+
+    async def _send(self, force_flush: bool = False) -> Any:
+        """What else the client says goes the same way."""
+        if not force_flush and self._is_free(0):
+            return self._go_soon()
+        return await super()._flush_pending(force_flush)
 
     def _end_turn(self) -> None:
         self._going = False
@@ -123,6 +132,7 @@ class BusClient(AdmittedClient):
     _process_msg = _hear
     _parse_header_lines = _read_head
     _remove_sub = _forget
+    _flush_pending = _send
 
 
 def _command(

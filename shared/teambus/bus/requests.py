@@ -63,16 +63,17 @@ class Requests:
 
         Raises `QuotaExceeded`, `StreamFull` or, the outcome unknown, `BusUnavailable`.
         """
-        data, headers = await self.bodies.fit(encode(request), owner=token(request.run_id))
-        headers |= names.cloud_event(token(request.run_id), "run.requested.v1", self.source)
+        run = token(request.run_id)
+        data, headers = await self.bodies.fit(encode(request), owner=run)
+        headers |= names.cloud_event(run, "run.requested.v1", self.source)
         headers |= carried()
-        headers[names.RUN_ID] = token(request.run_id)
+        headers[names.RUN_ID] = run
         if new:
             headers[names.NEW] = new
         message = Publication(
             subjects.request(tenant, team_id),
             data,
-            f"{tenant}:{team_id}:{token(request.run_id)}:{request_digest(request)[:16]}",
+            f"{tenant}:{team_id}:{run}:{request_digest(request)[:16]}",
             headers=headers,
         )
         return (await publish(self.bus, message)).seq

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import msgspec
 import structlog
@@ -16,6 +16,7 @@ from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.bus.errors import BusUnavailable
 from teambus.bus.topology import EVENTS
+from teambus.contracts import headers as names
 from teambus.contracts import subjects
 from teambus.contracts.ids import RunId, SessionId, TeamId, Tenant
 from teambus.contracts.message import MalformedMessage, decode
@@ -71,16 +72,30 @@ class Listener:
     subscription, so no barrier is needed. Nodes further away may miss: hence the looking up.
     """
 
-    def __init__(
-        self, bus: Bus, bodies: Bodies, run: RunKey, hear_frames: HearFrames | None
-    ) -> None:
-        self._bus = bus
-        self._bodies = bodies
+    def __init__(self, waiter: "Waiter", run: RunKey, hear_frames: HearFrames | None) -> None:
+        self._waiter = waiter
+        self._bus = waiter.bus
+        self._bodies = waiter.bodies
         self._hear_frames = hear_frames
+        self._live = subjects.live(run.tenant, run.run_id, "*" if hear_frames is None else ">")
         self._completed = subjects.event(run.tenant, run.team_id, run.run_id, "completed")
         self._refused = subjects.event(run.tenant, run.team_id, run.run_id, "refused")
         self._heard: asyncio.Queue[Msg | None] = asyncio.Queue(maxsize=HEARD_MAX)
         self._given_up = False
+
+    async def __aenter__(self) -> Self:
+        self._subscription = await self._bus.client.listen(self._live, self.on_message)
+        self._bus.reconnect_listeners.add(self.wake)
+        self._waiter.open.add(self)
+        if self._waiter.given_up:
+            self.wake(give_up=True)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._waiter.open.discard(self)
+        self._bus.reconnect_listeners.discard(self.wake)
+        if not self._bus.client.is_closed:
+            await self._subscription.unsubscribe()
 
     async def ended(
         self, request_seq: int | None, *, wait_s: float, look_s: float
@@ -110,12 +125,13 @@ class Listener:
     def wake(self, *, give_up: bool = False) -> None:
         """Look at once; `give_up`: for the last time."""
         self._given_up = self._given_up or give_up
-        if not self._heard.full():
-            self._heard.put_nowait(None)
+        if self._heard.full():
+            self._heard.get_nowait()  # what it says is found by looking
+        self._heard.put_nowait(None)
 
     async def _find(self, request_seq: int | None) -> RunEnd | RunRefused | None:
         if (stored := await reads.last_nearby(self._bus, EVENTS, self._completed)) is not None:
-            return await _read(self._bodies, stored.data, stored.headers)
+            return await _load(self._bodies, stored.data, stored.headers)
         if request_seq is None:
             return None
         if (stored := await reads.last_nearby(self._bus, EVENTS, self._refused)) is not None:
@@ -124,29 +140,34 @@ class Listener:
 
     async def _hear(self, wait_s: float, request_seq: int | None) -> RunEnd | RunRefused | None:
         """What is heard within `wait_s`; None also when it is time to look."""
+        waking = asyncio.get_running_loop().call_later(wait_s, self.wake)
         try:
-            async with asyncio.timeout(wait_s):
-                return await self._next(request_seq)
-        except TimeoutError:
-            return None
-
-    async def _next(self, request_seq: int | None) -> RunEnd | RunRefused | None:
-        while (message := await self._heard.get()) is not None:
-            if (end := await self._understand(message, request_seq)) is not None:
-                return end
+            while (message := await self._heard.get()) is not None:
+                if (end := await self._understand(message, request_seq, wait_s)) is not None:
+                    return end
+        finally:
+            waking.cancel()
         return None
 
     async def _understand(
-        self, message: Msg, request_seq: int | None
+        self, message: Msg, request_seq: int | None, wait_s: float
     ) -> RunEnd | RunRefused | None:
         """`live` subjects do not name the team; the header does."""
-        headers = dict(message.headers or {})
+        headers = message.headers or {}
         subject = headers.get("Nats-Subject")
-        if subject == self._completed:
-            return await _read(self._bodies, message.data, headers)
-        return _refusal(message.data, request_seq) if subject == self._refused else None
+        if subject == self._refused:
+            return _refusal(message.data, request_seq)
+        if subject != self._completed:
+            return None
+        if names.BODY not in headers:
+            return _read(message.data)
+        try:
+            async with asyncio.timeout(wait_s):
+                return await _load(self._bodies, message.data, headers)
+        except TimeoutError:
+            return None
 
-    async def on_message(self, message: Msg) -> None:
+    def on_message(self, message: Msg) -> None:
         if self._hear_frames is not None and message.subject.endswith(FRAMES_HEARD):
             self._hear_frames(message)
         elif message.subject.endswith((".completed", ".refused")) and not self._heard.full():
@@ -157,50 +178,39 @@ class Waiter:
     """Opens listeners; one for each caller that waits."""
 
     def __init__(self, bus: Bus, bodies: Bodies) -> None:
-        self._bus = bus
-        self._bodies = bodies
-        self._open: set[Listener] = set()
-        self._given_up = False
+        self.bus = bus
+        self.bodies = bodies
+        self.open: set[Listener] = set()
+        self.given_up = False
 
     @property
     def waiting(self) -> int:
-        return len(self._open)
+        return len(self.open)
 
-    @asynccontextmanager
-    async def listening(
+    def listening(
         self, run: RunKey, *, hear_frames: HearFrames | None = None
-    ) -> AsyncIterator[Listener]:
-        """Listen while the block runs; `hear_frames` is given each batch of frames as it comes."""
-        listener = Listener(self._bus, self._bodies, run, hear_frames)
-        heard = subjects.live(run.tenant, run.run_id, "*" if hear_frames is None else ">")
-        subscription = await self._bus.client.subscribe(heard, cb=listener.on_message)
-        self._bus.reconnect_listeners.add(listener.wake)
-        self._open.add(listener)
-        if self._given_up:
-            listener.wake(give_up=True)
-        try:
-            yield listener
-        finally:
-            self._open.discard(listener)
-            self._bus.reconnect_listeners.discard(listener.wake)
-            if not self._bus.client.is_closed:
-                await subscription.unsubscribe()
+    ) -> AbstractAsyncContextManager[Listener]:
+        """Listen while a block runs; `hear_frames` is given each batch of frames as it comes."""
+        return Listener(self, run, hear_frames)
 
     async def end_of(self, run: RunKey) -> RunEnd | None:
         """The end of a run, as the stream's leader knows it."""
         subject = subjects.event(run.tenant, run.team_id, run.run_id, "completed")
-        stored = await reads.last(self._bus, EVENTS, subject)
-        return None if stored is None else await _read(self._bodies, stored.data, stored.headers)
+        stored = await reads.last(self.bus, EVENTS, subject)
+        return None if stored is None else await _load(self.bodies, stored.data, stored.headers)
 
     def give_up(self) -> None:
         """Let every listener look once more and then return, also those that come later."""
-        self._given_up = True
-        for listener in tuple(self._open):
+        self.given_up = True
+        for listener in tuple(self.open):
             listener.wake(give_up=True)
 
 
-async def _read(bodies: Bodies, data: bytes, headers: dict[str, str]) -> RunEnd:
-    event = await bodies.load(data, headers)
+async def _load(bodies: Bodies, data: bytes, headers: dict[str, str]) -> RunEnd:
+    return _read(await bodies.load(data, headers))
+
+
+def _read(event: bytes) -> RunEnd:
     try:
         read = _completed.decode(event)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
