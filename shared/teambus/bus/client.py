@@ -5,7 +5,6 @@ under load a turn is long: a run asks the bus a dozen times, one after the other
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -17,8 +16,6 @@ from teambus.bus.access import Access
 from teambus.bus.admission import AdmittedClient
 
 HEAD = "NATS/1.0\r\n"
-TOGETHER_S = 0.001
-"""How long what is published is kept for more to go with it."""
 
 
 class BusClient(AdmittedClient):
@@ -28,7 +25,6 @@ class BusClient(AdmittedClient):
         super().__init__(access, wants_tls=wants_tls)
         self._listeners: dict[int, Callable[[Msg], None]] = {}
         self._going = False
-        self._kept_since = 0.0
 
     async def listen(self, subject: str, tell: Callable[[Msg], None]) -> Subscription:
         """Subscribe without a task and a queue. `tell` is called while the connection is being
@@ -47,9 +43,7 @@ class BusClient(AdmittedClient):
         reply: str = "",
         headers: dict[str, str] | None = None,
     ) -> None:
-        """As the client's own; what is published in one turn of the loop goes out together, but in
-        a long one the server begins on the first of it meanwhile.
-        """
+        """As the client's own; what is published in one turn of the loop goes out together."""
         command = _command(subject, payload, reply, headers)
         if command is None or not self._is_free(len(payload)):
             await super().publish(subject, payload, reply, headers)
@@ -73,10 +67,7 @@ class BusClient(AdmittedClient):
     def _go_soon(self) -> None:
         if not self._going:
             self._going = True
-            self._kept_since = time.perf_counter()
-            asyncio.get_running_loop().call_soon(self._end_turn)
-        elif time.perf_counter() - self._kept_since > TOGETHER_S:
-            self._go()
+            asyncio.get_running_loop().call_soon(self._go)
 
     async def _send(self, force_flush: bool = False) -> Any:
         """What else the client says goes the same way."""
@@ -84,12 +75,8 @@ class BusClient(AdmittedClient):
             return self._go_soon()
         return await super()._flush_pending(force_flush)
 
-    def _end_turn(self) -> None:
-        self._going = False
-        self._go()
-
     def _go(self) -> None:
-        self._kept_since = time.perf_counter()
+        self._going = False
         if not (self.is_connected and self._pending and self._transport):
             return  # the client sends it when it has a connection again
         commands, self._pending, self._pending_data_size = self._pending, [], 0
