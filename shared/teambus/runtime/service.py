@@ -9,6 +9,7 @@ import structlog
 
 from teambus.bus.errors import BusError
 from teambus.runtime.logging import configure_logging
+from teambus.runtime.scheduling import interrupt_nobody
 from teambus.runtime.settings import SettingsError
 from teambus.runtime.stopping import refuse_to_start
 
@@ -34,6 +35,7 @@ def run_service(
     `refusals`. Status 1: the bus cannot be had, or is lost.
     """
     configure_logging(name)
+    interrupt_nobody()
     refused: tuple[type[Exception], ...] = (SettingsError, *refusals)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as loop:
