@@ -32,6 +32,23 @@ async def test_a_connection_hears_on_when_an_echo_comes_after_it_was_given_up(
         assert bus.connected
 
 
+async def test_a_connection_hears_on_when_the_client_itself_gave_up_an_echo(
+    tmp_path: Path,
+) -> None:
+    """As it does when a subscription is left while the server is busy."""
+    async with here(tmp_path) as place, place.another() as bus:
+        subscription = await bus.client.subscribe("said")
+        os.kill(place.nats.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py's
+        finally:
+            os.kill(place.nats.pid, signal.SIGCONT)
+        await until(lambda: bus.request("$JS.API.INFO", b""), otherwise="it is deaf")
+        assert (bus.connected, bus.reconnected_at) == (True, float("-inf"))
+
+
 async def test_a_barrier_on_a_closed_connection_says_so(tmp_path: Path) -> None:
     async with here(tmp_path) as place, place.another() as bus:
         await bus.client.close()

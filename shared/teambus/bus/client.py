@@ -115,11 +115,23 @@ class BusClient(AdmittedClient):
         super()._remove_sub(sid, max_msgs)
         self._listeners.pop(sid, None)
 
+    async def _take_echo(self) -> None:
+        """As the client's own, which would end its reading without a word when nobody waits for
+        the echo any more.
+        """
+        if not (self._pongs and self._pongs[0].done()):
+            await super()._process_pong()
+            return
+        del self._pongs[0]
+        self._pongs_received += 1
+        self._pings_outstanding = 0
+
     # Under these names the client calls them.
     _process_msg = _hear
     _parse_header_lines = _read_head
     _remove_sub = _forget
     _flush_pending = _send
+    _process_pong = _take_echo
 
 
 def _command(
