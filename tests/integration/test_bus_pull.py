@@ -77,13 +77,13 @@ async def test_more_is_asked_for_when_half_of_it_has_come(tmp_path: Path) -> Non
 
 
 async def test_a_fetch_that_lingers_brings_what_comes_soon_after_the_first(tmp_path: Path) -> None:
-    async with here(tmp_path) as place, inbox(place.bus, linger_s=10, expires_s=30) as pulling:
+    async with here(tmp_path) as place, inbox(place.bus, linger_s=50, expires_s=90) as pulling:
         began = time.monotonic()
         asking = asyncio.create_task(pulling.fetch(3, NEVER()))
         for number in range(3):
             await place.submit(number)
         assert [delivery.data for delivery in await asking] == [b"0", b"1", b"2"]
-        assert time.monotonic() - began < 5, "all it asked for was there"
+        assert time.monotonic() - began < 30, "all it asked for was there"
 
 
 async def test_a_fetch_that_lingers_ends_when_told_to_stop(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ async def test_a_fetch_that_lingers_ends_when_told_to_stop(tmp_path: Path) -> No
 
         await until(arrived)
         stop.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert [delivery.data for delivery in await asking] == [b"1"]
 
 

@@ -13,7 +13,7 @@ from tests.integration.frame_parts import Speaker
 
 RUN = RunKey("default", "desk", "r")
 LONG_S = 60
-SOON_S = 10
+SOON_S = 30
 
 
 def waiter(place: Here) -> Waiter:
