@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from nats.aio.msg import Msg
 
+from teambus.bus import reads
 from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.bus.frame_stream import FeedLimits
 from teambus.bus.frames import Feed, Feeds, ReaderTooSlow
+from teambus.bus.topology import FRAMES
 from teambus.bus.waiter import HearFrames, Listener, RunEnd, RunKey, Waiter
 from teambus.contracts import subjects
 from teambus.contracts.frames import ATTEMPT_STRIDE
@@ -315,17 +317,62 @@ async def test_a_survey_says_what_there_is_and_what_is_gone(tmp_path: Path) -> N
         speaker = Speaker(there.bus, "r")
         bodies = Bodies(there.bus)
         feeds = Feeds(there.bus, bodies, Waiter(there.bus, bodies), FeedLimits(page_max=2))
-        nothing = await feeds.survey(RUN, after=-1)
+        nothing = await feeds.survey(RUN, after=-1, end=None)
         assert (nothing.total, nothing.after, nothing.last_index) == (0, 0, -1)
         for _ in range(5):
             await speaker.say(count=2)
         speaker.is_taken_over()
         await speaker.say(count=2)
-        said = await feeds.survey(RUN, after=3)
+        said = await feeds.survey(RUN, after=3, end=None)
         assert (said.total, said.after, said.last_index) == (12, 8, ATTEMPT_STRIDE + 1)
         assert said.whole
         await forget_frames(there.bus, keep=3)
-        assert not (await feeds.survey(RUN, after=4)).whole
-        assert (await feeds.survey(RUN, after=5)).whole
+        assert not (await feeds.survey(RUN, after=4, end=None)).whole
+        assert (await feeds.survey(RUN, after=5, end=None)).whole
         await forget_frames(there.bus, keep=1)
-        assert (await feeds.survey(RUN, after=5)).whole  # An attempt tells it all again.
+        assert (await feeds.survey(RUN, after=5, end=None)).whole  # An attempt tells it all again.
+
+
+async def test_a_survey_knows_what_a_replica_does_not_have_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with here(tmp_path) as there:
+        speaker = Speaker(there.bus, "r")
+        for _ in range(5):
+            last = await speaker.say(count=2)
+        page = reads.page
+
+        async def behind(*args: Any, **kwargs: Any) -> list[reads.Stored]:
+            return [each for each in await page(*args, **kwargs) if each.seq < last - 1]
+
+        monkeypatch.setattr(reads, "page", behind)
+        bodies = Bodies(there.bus)
+        feeds = Feeds(there.bus, bodies, Waiter(there.bus, bodies), FeedLimits())
+        end = RunEnd("s", None, b"{}", b"{}", speaker.number)
+        said = await feeds.survey(RUN, after=-1, end=end)
+        assert (said.total, said.whole) == (10, True)
+
+
+async def test_all_is_read_though_a_leader_answered_that_was_none_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with here(tmp_path) as there:
+        speaker = Speaker(there.bus, "r")
+        await speaker.say(count=2)
+        old = await reads.last(there.bus, FRAMES, subjects.frames("default", "r"))
+        await speaker.say(count=2)
+        last, confirm = reads.last, reads.confirm
+
+        async def outdated(*args: Any, **kwargs: Any) -> reads.Stored | None:
+            return old
+
+        async def confirmed(*args: Any) -> None:
+            await confirm(*args)
+            monkeypatch.setattr(reads, "last", last)
+
+        monkeypatch.setattr(reads, "last", outdated)
+        monkeypatch.setattr(reads, "confirm", confirmed)
+        limits = FeedLimits(look_s=60, page_max=1)
+        async with reading(there.bus, limits=limits) as reader:
+            reader.feed.has_ended(RunEnd("s", None, b"{}", b"{}", speaker.number))
+            assert await reader.read_all() == speaker.numbers

@@ -13,7 +13,7 @@ from teambus.bus.errors import BusError, BusUnavailable
 from teambus.bus.events import Events
 from teambus.bus.requests import Requests
 from teambus.bus.sessions import Sessions
-from teambus.bus.topology import JOURNAL
+from teambus.bus.topology import EVENTS, JOURNAL
 from teambus.bus.waiter import RunEnd, RunKey, Waiter
 from teambus.contracts import subjects
 from teambus.contracts.ids import RunId, SessionId, Tenant, token
@@ -106,8 +106,10 @@ class Lookup:
     async def standing(self, wanted: Wanted) -> Standing:
         """Where a run stands. Raises `Problem` as `find` does."""
         try:
-            found = await self._ended(wanted) or await self._under_way(wanted)
-            found = found or await self._stored(wanted)
+            found = await self._on_bus(wanted) or await self._stored(wanted)
+            if found is None:
+                await reads.confirm(self._bus, EVENTS)
+                found = await self._on_bus(wanted)
         except BusUnavailable as error:
             log.warning("could not look up a run", error=str(error))
             detail = "the run cannot be looked up now; try again later"
@@ -117,6 +119,9 @@ class Lookup:
         if found is None or wanted.user_id not in (None, found.asked_by()):
             raise _not_found()
         return found
+
+    async def _on_bus(self, wanted: Wanted) -> Standing | None:
+        return await self._ended(wanted) or await self._under_way(wanted)
 
     async def _ended(self, wanted: Wanted) -> Standing | None:
         end = await self._waiter.end_of(wanted.key)

@@ -15,7 +15,8 @@ from teambus.bus.connection import Bus
 from teambus.bus.errors import BusError, BusUnavailable, QuotaExceeded, StreamFull
 from teambus.bus.events import Events
 from teambus.bus.frame_stream import FeedLimits
-from teambus.bus.frames import Feed, Feeds, Said
+from teambus.bus.frame_survey import Said
+from teambus.bus.frames import Feed, Feeds
 from teambus.bus.requests import Requests
 from teambus.bus.waiter import Listener, RunEnd, RunKey, Waiter
 from teambus.contracts.ids import SessionId, new_id
@@ -127,10 +128,10 @@ class Runs:
                     feed.has_ended(end)
                 yield feed
 
-    async def survey(self, run: RunKey, *, after: int) -> Said:
-        """How much the run has said and is still stored."""
+    async def survey(self, run: RunKey, end: RunEnd | None, *, after: int) -> Said:
+        """How much the run has said and is still stored; `end` if that is known."""
         try:
-            return await self.feeds.survey(run, after=after)
+            return await self.feeds.survey(run, after=after, end=end)
         except BusUnavailable as error:
             detail = "the run cannot be read now; try again later"
             raise Problem(

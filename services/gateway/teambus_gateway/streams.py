@@ -11,7 +11,8 @@ from typing import TypeAlias
 import structlog
 
 from teambus.bus.errors import BusError
-from teambus.bus.frames import Feed, ReaderTooSlow, Said
+from teambus.bus.frame_survey import Said
+from teambus.bus.frames import Feed, ReaderTooSlow
 from teambus.bus.waiter import RunEnd
 from teambus.contracts.frames import Frame
 from teambus.contracts.message import MalformedMessage
@@ -79,7 +80,7 @@ class Streams:
         if standing.output is not None and standing.end is None:
             yield _stored(teller, standing)
             return
-        said = await self._runs.survey(teller.run, after=after)
+        said = await self._runs.survey(teller.run, standing.end, after=after)
         async with self._runs.followed(teller.run, standing.end, after=after) as feed:
             if standing.end is not None:
                 chunks = self._replayed(teller, standing, feed, said)
@@ -95,12 +96,12 @@ class Streams:
             return False
         if standing.end is None:
             return after == teller.kept_story(None, standing.output)[-1].event_index
-        said = await self._runs.survey(teller.run, after=after)
+        said = await self._runs.survey(teller.run, standing.end, after=after)
         return after >= _last_number(standing.end, said)
 
     async def _story(self, teller: Teller, feed: Feed, end: RunEnd) -> AsyncIterator[bytes]:
-        said = await self._runs.survey(teller.run, after=feed.after)
-        if not _is_whole(said, end, feed.after):
+        said = await self._runs.survey(teller.run, end, after=feed.after)
+        if not said.whole:
             yield teller.lines(teller.kept_story(end, end.output))
             return
         async for chunk in self._told(teller, feed):
@@ -111,7 +112,7 @@ class Streams:
     ) -> AsyncIterator[bytes]:
         assert standing.end is not None, standing
         after, number = feed.after, _last_number(standing.end, said)
-        if number == 0 or not _is_whole(said, standing.end, after):
+        if number == 0 or not said.whole:
             yield _stored(teller, standing)
             return
         missed = said.after + (1 if after < number else 0)
@@ -207,8 +208,3 @@ def _stored(teller: Teller, standing: Standing) -> bytes:
 
 def _last_number(end: RunEnd, said: Said) -> int:
     return max(end.frames, said.last_index + 1)
-
-
-def _is_whole(said: Said, end: RunEnd, after: int) -> bool:
-    """Whether all that a client has not had is still stored as frames."""
-    return said.whole and max(said.last_index, after) + 1 >= end.frames

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from teambus.bus.frames import Feed, Said
+from teambus.bus.frame_survey import Said
+from teambus.bus.frames import Feed
 from teambus.bus.waiter import RunEnd, RunKey
 from teambus.contracts.catalogue import TeamDescription
 from teambus.contracts.frames import Frame

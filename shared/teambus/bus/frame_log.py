@@ -37,10 +37,11 @@ class FrameLog:
         await publish(self.bus, message, patience_s=patience_s)
 
     async def tail(self, tenant: Tenant, run_id: RunId, *, patience_s: float) -> int | None:
-        """The number of the last frame, as the stream's leader knows it; None without any.
+        """The number of the last frame; None without any. Raises `MalformedMessage`, too.
 
-        Raises `MalformedMessage`, too.
+        A leader of old would have numbers given out twice, so it must be confirmed.
         """
+        await reads.confirm(self.bus, FRAMES, patience_s=patience_s)
         subject = subjects.frames(tenant, run_id)
         stored = await reads.last(self.bus, FRAMES, subject, patience_s=patience_s)
         if stored is None:

@@ -53,26 +53,34 @@ class FrameStream:
         last = await reads.last(self._bus, FRAMES, self._subject)
         return 0 if last is None else last.seq
 
+    async def confirm(self) -> None:
+        """Return once the leader is known to be one: see `reads.confirm`."""
+        await reads.confirm(self._bus, FRAMES)
+
     async def reach_nearby(self) -> int:
         """The same by any replica: for whoever asks again."""
         last = await reads.last_nearby(self._bus, FRAMES, self._subject)
         return 0 if last is None else last.seq
 
-    async def page(self, start: int) -> list[reads.Stored]:
-        """The next batches from the sequence `start`, from any replica."""
-        return await reads.page(
+    async def next(self, after: int, *, until: int) -> list[reads.Stored]:
+        """The next batches after the sequence `after`, none only when there is none up to `until`.
+
+        What a replica does not have yet the leader has.
+        """
+        if after >= until:
+            return []
+        page = await reads.page(
             self._bus,
             FRAMES,
             self._subject,
-            start=start,
+            start=after + 1,
             messages_max=self._limits.page_max,
             bytes_max=self._limits.page_bytes_max,
         )
-
-    async def one(self, start: int, *, until: int) -> list[reads.Stored]:
-        """The next batch, if there is one, as the stream's leader knows it."""
+        if page:
+            return page
         found = reads.history(
-            self._bus, FRAMES, self._subject, until=until, messages_max=1, start=start
+            self._bus, FRAMES, self._subject, until=until, messages_max=1, start=after + 1
         )
         return [stored async for stored in found]
 

@@ -7,7 +7,6 @@ was missed, in an outage or because it came too early, is read from the stream.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 
 import structlog
 from nats.aio.msg import Msg
@@ -16,6 +15,7 @@ from teambus.bus.bodies import Bodies
 from teambus.bus.connection import Bus
 from teambus.bus.errors import BusUnavailable
 from teambus.bus.frame_stream import FeedLimits, FrameStream, heard, is_repeated, place
+from teambus.bus.frame_survey import Said, survey
 from teambus.bus.reads import Stored
 from teambus.bus.unread import Heard, Unread
 from teambus.bus.waiter import Listener, RunEnd, RunKey, Waiter
@@ -28,19 +28,6 @@ log = structlog.get_logger(__name__)
 
 class ReaderTooSlow(Exception):
     """frames came faster than they were read"""
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """How much a run has said so far: frames in all, those after the asked one, the last number.
-
-    `whole` is false when some of those after the asked one are no longer stored.
-    """
-
-    total: int
-    after: int
-    last_index: int
-    whole: bool
 
 
 class Feed:
@@ -70,6 +57,7 @@ class Feed:
         self._seq = 0
         self._goal = 0
         self._is_too_slow = False
+        self._is_confirmed = False
         self._following: asyncio.Task[RunEnd | RunRefused | None] | None = None
         self.end: RunEnd | RunRefused | None = None
         self.given_up = False
@@ -98,7 +86,7 @@ class Feed:
         if self.given_up or isinstance(self.end, RunRefused):
             return True
         all_read = not self._must_look and self._goal <= self._seq and not self._heard
-        return self.end is not None and all_read and not self._given
+        return self.end is not None and all_read and not self._given and not self._misses_some
 
     @property
     def after(self) -> int:
@@ -113,6 +101,12 @@ class Feed:
     @property
     def _frames_before_end(self) -> int:
         return self.end.frames if isinstance(self.end, RunEnd) else 0
+
+    @property
+    def _misses_some(self) -> bool:
+        """Whether the end tells of frames that the stream's leader, true or not, does not have."""
+        had = max(self._order.highest, self._order.after) + 1
+        return self._frames_before_end > had and not self._is_confirmed
 
     async def next(self, wait_s: float) -> list[Frame]:
         """What comes next within `wait_s` seconds; nothing also when it is `over`.
@@ -186,6 +180,8 @@ class Feed:
             await self._read_page()
         elif self._heard:
             await self._take_heard()
+        elif self._misses_some:
+            await self._confirm()
         elif not await self._change(self._look_at):
             self._look_at = self._now() + self._limits.look_s
             self._goal = max(self._goal, await self._stream.reach_nearby())
@@ -209,10 +205,14 @@ class Feed:
             self._must_look = True
             raise
 
+    async def _confirm(self) -> None:
+        await self._stream.confirm()
+        self._is_confirmed = True
+        self._must_look = True
+
     async def _read_page(self) -> None:
-        """What a replica does not have yet the leader has; what it does not have either is gone."""
-        page = await self._stream.page(self._seq + 1)
-        page = page or await self._stream.one(self._seq + 1, until=self._goal)
+        """What the leader does not have is gone."""
+        page = await self._stream.next(self._seq, until=self._goal)
         for stored in page:
             await self._accept(stored)
         if not page:
@@ -264,17 +264,10 @@ class Feeds:
                 self._bus.reconnect_listeners.discard(feed.look)
                 await feed.close()
 
-    async def survey(self, run: RunKey, *, after: int) -> Said:
-        """What a reader who has the frames up to `after` can still get."""
-        order = Order(run.team_id, after=after)
-        stream = self._stream(run)
-        seq = missed = 0
-        while page := await stream.page(seq + 1):
-            for stored in page:
-                batch = await stream.batch(stored)
-                missed += 0 if batch is None else len(order.put(batch))
-                seq = stored.seq
-        return Said(order.total, missed, order.highest, whole=not order.holes)
+    async def survey(self, run: RunKey, *, after: int, end: RunEnd | None) -> Said:
+        """What a reader who has the frames up to `after` can still get; `end` if there is one."""
+        frames = 0 if end is None else end.frames
+        return await survey(self._stream(run), run.team_id, after=after, frames=frames)
 
     def _stream(self, run: RunKey) -> FrameStream:
         return FrameStream(self._bus, self._bodies, run, self._limits)

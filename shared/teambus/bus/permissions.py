@@ -79,7 +79,7 @@ def gateway() -> Rights:
                 *(topology.REQUESTS, topology.JOURNAL, topology.FRAMES, topology.SESSIONS),
                 *(topology.CONTROL, FILES),
             ),
-            _about(topology.REQUESTS),
+            *(_about(stream) for stream in (topology.REQUESTS, topology.FRAMES)),
             nearby(topology.EVENTS, said("event.completed")),
             nearby(topology.EVENTS, said("event.refused")),
             nearby(topology.FRAMES, said("frame")),

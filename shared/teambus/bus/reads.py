@@ -20,6 +20,7 @@ NOT_FOUND = 404
 NOT_NOW = 503
 END_OF_PAGE = 204
 STREAM_MISSING = 10059
+CONFIRM_PAUSE_S = 0.1
 INFO = b'{"type":"io.nats.jetstream.api.v1.stream_info_response"'
 ANY_REPLICA = "$JS.API.DIRECT.GET."
 
@@ -61,7 +62,13 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class _Replica(msgspec.Struct, frozen=True):
+    """A follower; `active` is how long ago the leader last heard from it, in nanoseconds."""
+
     current: bool = False
+    active: int = 0
+
+    def was_heard(self, within_s: float) -> bool:
+        return self.active < within_s * 1e9
 
 
 class _Cluster(msgspec.Struct, frozen=True):
@@ -73,6 +80,11 @@ class _Cluster(msgspec.Struct, frozen=True):
         """Whether there is a leader, and somebody follows it."""
         followed = not self.replicas or any(each.current for each in self.replicas)
         return bool(self.leader) and followed
+
+    def led(self, within_s: float) -> bool:
+        """Whether a majority followed the leader in the last `within_s` seconds."""
+        heard = sum(each.was_heard(within_s) for each in self.replicas)
+        return bool(self.leader) and heard + 1 > (len(self.replicas) + 1) / 2
 
 
 class _Info(msgspec.Struct, frozen=True):
@@ -136,11 +148,30 @@ async def remove(bus: Bus, stream: str, seq: int) -> bool:
 async def bounds(bus: Bus, stream: str) -> Bounds:
     """From where to where a stream reaches, as its leader knows it."""
     reply = await call(bus, f"$JS.API.STREAM.INFO.{stream}", b"")
-    answer = _info.decode(reply.data)
-    if answer.error is not None:
-        raise BusRefused(f"{stream}: {answer.error.description}", answer.error.err_code)
+    answer = _told(stream, reply.data)
     assert answer.state is not None, reply.data
     return answer.state
+
+
+async def confirm(bus: Bus, stream: str, *, patience_s: float | None = None) -> None:
+    """Return once a majority of a stream's servers followed its leader after this was called.
+
+    A leader that is cut off from the others answers from its old state for as long as that lasts,
+    so what seems missing is gone only if it is missing after this too. With one server this is one
+    question; with more it takes until they next hear of each other, a second where nothing is
+    written. Raises `BusUnavailable` when there is no such leader within the patience.
+    """
+    limit_s = bus.settings.publish_patience_s if patience_s is None else patience_s
+    began = time.monotonic()
+    while True:
+        asked = time.monotonic()
+        reply = await call(bus, f"$JS.API.STREAM.INFO.{stream}", b"", patience_s=patience_s)
+        cluster = _told(stream, reply.data).cluster
+        if cluster is None or cluster.led(asked - began):
+            return
+        if time.monotonic() - began >= limit_s:
+            raise BusUnavailable(f"{stream}: its leader is followed by no majority")
+        await asyncio.sleep(CONFIRM_PAUSE_S)
 
 
 async def last_nearby(bus: Bus, stream: str, subject: str) -> Stored | None:
@@ -211,6 +242,13 @@ def _is_not_now(data: bytes) -> bool:
         return False
     error = _answer.decode(data).error
     return error is not None and error.code == NOT_NOW
+
+
+def _told(stream: str, data: bytes) -> _Info:
+    answer = _info.decode(data)
+    if answer.error is not None:
+        raise BusRefused(f"{stream}: {answer.error.description}", answer.error.err_code)
+    return answer
 
 
 async def _leader_read(
