@@ -62,13 +62,13 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class _Replica(msgspec.Struct, frozen=True):
-    """A follower; `active` is how long ago the leader last heard from it, in nanoseconds."""
+    """A follower; `active` is how long ago the leader last heard from it, in nanoseconds; 0: never."""
 
     current: bool = False
     active: int = 0
 
     def was_heard(self, within_s: float) -> bool:
-        return self.active < within_s * 1e9
+        return 0 < self.active < within_s * 1e9
 
 
 class _Cluster(msgspec.Struct, frozen=True):
