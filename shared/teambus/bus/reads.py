@@ -62,7 +62,7 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class _Replica(msgspec.Struct, frozen=True):
-    """A follower; `active` is how long ago the leader last heard from it, in nanoseconds; 0: never."""
+    """A follower; `active` is how many nanoseconds ago its leader heard from it, 0: never."""
 
     current: bool = False
     active: int = 0
@@ -156,8 +156,8 @@ async def bounds(bus: Bus, stream: str) -> Bounds:
 async def confirm(bus: Bus, stream: str, *, patience_s: float | None = None) -> None:
     """Return once a majority of a stream's servers followed its leader after this was called.
 
-    A leader that is cut off from the others answers from its old state for as long as that lasts,
-    so what seems missing is gone only if it is missing after this too. With one server this is one
+    A leader that is cut off from the others answers from its old state for up to 20 seconds, so
+    what seems missing is gone only if it is missing after this too. With one server this is one
     question; with more it takes until they next hear of each other, a second where nothing is
     written. Raises `BusUnavailable` when there is no such leader within the patience.
     """
