@@ -26,7 +26,7 @@ SUPERVISOR = """\
 import json, os, signal, sys
 
 def end(number, frame):
-    print(signal.Signals(number).name, flush=True)
+    os.write(1, signal.Signals(number).name.encode())  # print may have been interrupted in itself
     os._exit(7)
 
 signal.signal(signal.SIGTERM, end)
