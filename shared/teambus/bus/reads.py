@@ -165,7 +165,8 @@ async def confirm(bus: Bus, stream: str, *, patience_s: float | None = None) -> 
     began = time.monotonic()
     while True:
         asked = time.monotonic()
-        reply = await call(bus, f"$JS.API.STREAM.INFO.{stream}", b"", patience_s=patience_s)
+        left_s = max(0, began + limit_s - asked)
+        reply = await call(bus, f"$JS.API.STREAM.INFO.{stream}", b"", patience_s=left_s)
         cluster = _told(stream, reply.data).cluster
         if cluster is None or cluster.led(asked - began):
             return
